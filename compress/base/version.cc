@@ -1,0 +1,7 @@
+#include "compress/base/version.h"
+
+namespace calipress {
+
+std::string_view BuildRevision() { return CALIPRESS_REVISION; }
+
+}  // namespace calipress

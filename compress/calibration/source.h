@@ -1,0 +1,47 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "calipress/v1/calibration.pb.h"
+#include "calipress/v1/recipe.pb.h"
+#include "compress/storage/object_store.h"
+#include "compress/tokenizer/tokenizer.h"
+
+namespace calipress::calibration {
+
+// Token ids [sequences, length], row-major.
+struct TokenMatrix {
+  int64_t sequences = 0;
+  int64_t length = 0;
+  std::vector<int64_t> ids;
+};
+
+// What sources need from the model.
+struct SourceContext {
+  storage::ObjectStore& store;
+  const tokenizer::Tokenizer* tokenizer;  // null for token_ids alone
+  int64_t vocabulary = 0;
+  int64_t max_positions = 0;
+};
+
+// The calibration set of a resolved recipe. INVALID_CALIBRATION_DATA names the file (and line) for: a missing or empty
+// file, too little text (needed and found counts), a field that a line lacks, invalid JSON or UTF-8; ids outside the
+// vocabulary; lengths beyond the model's positions. The same recipe and files give the same ids anywhere.
+absl::StatusOr<TokenMatrix> MakeCalibrationTokens(const v1::Calibration& calibration, const SourceContext& context);
+
+// The windows of a perplexity text: documents joined with two newlines, tokenized once with the tokenizer's special
+// tokens, cut, the tail dropped (methods.md 8.1).
+absl::StatusOr<TokenMatrix> MakeEvaluationTokens(const v1::Perplexity& perplexity, const SourceContext& context);
+
+// SHA-256 of the ids as little-endian int64.
+std::string Fingerprint(const TokenMatrix& tokens);
+
+// .npy, version 1 to 3, int64 or int32 little-endian, C order, two dimensions. Untrusted bytes.
+absl::StatusOr<TokenMatrix> ParseNpy(std::string_view bytes);
+std::string FormatNpy(const TokenMatrix& tokens);
+
+}  // namespace calipress::calibration

@@ -1,0 +1,55 @@
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "calipress/v1/recipe.pb.h"
+#include "compress/arch/arch.h"
+#include "compress/base/error.h"
+#include "compress/checkpoint/compressed_tensors.h"
+
+namespace calipress::recipe {
+
+// A recipe from YAML in the proto's field names (YAML -> JSON -> protobuf's parser). Enum values may be short and lower
+// case: `propagation: original`. INVALID_RECIPE with line numbers, unknown fields with the nearest known name.
+absl::StatusOr<v1::Recipe> ParseYaml(std::string_view yaml);
+
+// Sets one field by its path: "steps[0].gptq.group_size=64", "calibration.samples=32". The value is YAML.
+absl::Status ApplySet(std::string_view assignment, v1::Recipe* recipe);
+
+// Every violation that the message alone shows, field paths starting with `prefix` ("recipe").
+std::vector<FieldViolation> Validate(const v1::Recipe& recipe, bool has_output, std::string_view prefix);
+
+// Fills in every default that depends on nothing or on the model.
+v1::Recipe Resolve(const v1::Recipe& recipe, const arch::ArchSpec& spec);
+
+// Violations that show against the model: group sizes that do not divide, targets that match nothing, lengths beyond
+// the model's positions. `recipe` is resolved.
+std::vector<FieldViolation> ValidateForModel(const v1::Recipe& recipe, const arch::ArchSpec& spec,
+                                             std::string_view prefix);
+
+// Which step acts on a linear: the index of the last step whose targets match and whose ignore does not; -1: none.
+int StepFor(const v1::Recipe& recipe, std::string_view module);
+
+// True where `module` matches one of the patterns: "Linear", an exact path, or "re:<regex>" anchored at the start.
+// (Invalid expressions are violations in Validate and match nothing here.)
+bool MatchesAny(const google::protobuf::RepeatedPtrField<std::string>& patterns, std::string_view module);
+
+// The scheme that a step gives; only for steps that quantize.
+checkpoint::QuantizationScheme SchemeOf(const v1::Step& step);
+
+// The name used in reports and metrics: "gptq", "rtn".
+std::string MethodName(const v1::Step& step);
+
+// Presets compiled in from deploy/recipes.
+struct Preset {
+  std::string name;
+  std::string summary;  // the first comment line of the file
+  std::string yaml;
+};
+const std::vector<Preset>& Presets();
+
+}  // namespace calipress::recipe

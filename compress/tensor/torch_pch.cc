@@ -1,0 +1,1 @@
+// Owns the precompiled header of compress/tensor/torch_headers.h.
