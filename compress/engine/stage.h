@@ -15,7 +15,7 @@ class Group;
 
 namespace calipress::engine {
 
-// Hears of a stage's progress, on the stage's thread. Calls return quickly.
+// Hears of a stage's progress. OnBlockFinished may come from another thread than the rest; calls return quickly.
 class StageObserver {
  public:
   virtual ~StageObserver() = default;

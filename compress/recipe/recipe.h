@@ -13,21 +13,29 @@
 
 namespace calipress::recipe {
 
-// A recipe from YAML in the proto's field names (YAML -> JSON -> protobuf's parser). Enum values may be short and lower
-// case: `propagation: original`. INVALID_RECIPE with line numbers, unknown fields with the nearest known name.
+// A recipe from YAML in the proto's field names; the proto's descriptors are the schema, and a field decides the type of
+// its value (`name: 123` is text). Enum values may be short and lower case: `propagation: original`. Untrusted text.
+// INVALID_RECIPE with every violation and its line, unknown fields with the nearest known name.
 absl::StatusOr<v1::Recipe> ParseYaml(std::string_view yaml);
 
-// Sets one field by its path: "steps[0].gptq.group_size=64", "calibration.samples=32". The value is YAML.
+// Sets one field by its path: "steps[0].gptq.group_size=64", "calibration.samples=32". The value is YAML; an empty one
+// clears the field; text fields take unquoted text as it is. An index one past the end of a list appends. On an error
+// the recipe stays as it was.
 absl::Status ApplySet(std::string_view assignment, v1::Recipe* recipe);
 
 // Every violation that the message alone shows, field paths starting with `prefix` ("recipe").
 std::vector<FieldViolation> Validate(const v1::Recipe& recipe, bool has_output, std::string_view prefix);
 
-// Fills in every default that depends on nothing or on the model.
+// Fills in every default that depends on nothing or on the model. With a token_ids source, `samples`, `sequence_length`
+// and hence `micro_batch` stay unset where the recipe leaves them open: the file's shape decides (DefaultMicroBatch).
 v1::Recipe Resolve(const v1::Recipe& recipe, const arch::ArchSpec& spec);
 
-// Violations that show against the model: group sizes that do not divide, targets that match nothing, lengths beyond
-// the model's positions. `recipe` is resolved.
+// Sequences forwarded together where the recipe does not say: as many as make about 2048 tokens, at least 1.
+int32_t DefaultMicroBatch(int64_t sequence_length);
+
+// Violations that show against the model: group sizes that do not divide (with the largest size that does), targets that
+// match nothing, steps that act on nothing, the head as a target, q/k/v or gate/up in different schemes (loaders fuse
+// them), lengths beyond the model's positions. `recipe` is resolved.
 std::vector<FieldViolation> ValidateForModel(const v1::Recipe& recipe, const arch::ArchSpec& spec,
                                              std::string_view prefix);
 
@@ -37,6 +45,9 @@ int StepFor(const v1::Recipe& recipe, std::string_view module);
 // True where `module` matches one of the patterns: "Linear", an exact path, or "re:<regex>" anchored at the start.
 // (Invalid expressions are violations in Validate and match nothing here.)
 bool MatchesAny(const google::protobuf::RepeatedPtrField<std::string>& patterns, std::string_view module);
+
+// True where the step's method takes statistics of activations, hence needs calibration tokens.
+bool NeedsStatistics(const v1::Step& step);
 
 // The scheme that a step gives; only for steps that quantize.
 checkpoint::QuantizationScheme SchemeOf(const v1::Step& step);

@@ -1,0 +1,80 @@
+#include "compress/engine/assemble_phase.h"
+
+#include <vector>
+
+#include "compress/base/error.h"
+#include "compress/base/status_macros.h"
+#include "compress/collective/group.h"
+#include "compress/engine/block_file.h"
+#include "compress/engine/shard_plan.h"
+
+namespace calipress::engine {
+namespace {
+
+constexpr int64_t kCopyBytes = 8 << 20;
+
+std::string BlockUri(const StageContext& context, int64_t block) {
+  const worker::v1::FinishedBlock* finished = context.Finished(block);
+  return finished != nullptr ? finished->uri()
+                             : storage::JoinUri(context.assignment.staging_uri(), BlockFileName(block));
+}
+
+absl::Status CopyTensor(const checkpoint::ModelReader& reader, const checkpoint::TensorPlan& planned,
+                        checkpoint::SafetensorsWriter& writer, std::vector<char>& buffer) {
+  const checkpoint::TensorInfo* info = reader.Find(planned.name);
+  if (info == nullptr || info->dtype != planned.dtype || info->shape != planned.shape) {
+    return DefectError("a staged block does not hold " + planned.name + " as planned");
+  }
+  for (int64_t begin = 0; begin < info->bytes; begin += kCopyBytes) {
+    buffer.resize(std::min(kCopyBytes, info->bytes - begin));
+    CALIPRESS_RETURN_IF_ERROR(reader.ReadPart(*info, begin, buffer.size(), buffer.data()));
+    CALIPRESS_RETURN_IF_ERROR(writer.Append(buffer.data(), buffer.size()));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status WriteShard(StageContext& context, const PlannedShard& shard) {
+  std::vector<checkpoint::TensorPlan> plan;
+  auto* written = context.outcome.add_shards();
+  for (const auto& planned : shard.tensors) {
+    plan.push_back(planned.tensor);
+    written->add_tensors(planned.tensor.name);
+    written->set_tensor_bytes(written->tensor_bytes() + checkpoint::TensorBytes(planned.tensor));
+  }
+  const std::string uri = storage::JoinUri(context.assignment.staging_uri(), shard.file);
+  CALIPRESS_ASSIGN_OR_RETURN(auto writer, checkpoint::SafetensorsWriter::Create(context.store(), uri, std::move(plan)));
+  std::unique_ptr<checkpoint::ModelReader> block_reader;
+  int64_t open_block = -1;
+  std::vector<char> buffer;
+  for (const auto& planned : shard.tensors) {
+    CALIPRESS_RETURN_IF_ERROR(context.cancellation.status());
+    if (planned.block >= 0 && planned.block != open_block) {
+      CALIPRESS_ASSIGN_OR_RETURN(block_reader,
+                                 checkpoint::ModelReader::OpenFile(context.store(), BlockUri(context, planned.block)));
+      open_block = planned.block;
+    }
+    CALIPRESS_RETURN_IF_ERROR(CopyTensor(planned.block >= 0 ? *block_reader : *context.model->reader, planned.tensor,
+                                         *writer, buffer));
+  }
+  CALIPRESS_RETURN_IF_ERROR(writer->Close());
+  written->set_file(shard.file);
+  written->set_uri(uri);
+  written->set_bytes(writer->file_bytes());
+  written->set_sha256(writer->sha256());
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status AssembleShards(StageContext& context) {
+  CALIPRESS_RETURN_IF_ERROR(context.environment.group.Barrier());
+  const auto shards = PlanShards(*context.model, context.recipe());
+  for (size_t i = context.rank(); i < shards.size(); i += context.world_size()) {
+    context.observer.OnProgress(kAssemblePhase, static_cast<double>(i) / shards.size(), shards[i].file);
+    TimedActivity timed(context.activities, Activity::kWrite);
+    CALIPRESS_RETURN_IF_ERROR(WriteShard(context, shards[i]));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace calipress::engine

@@ -1,0 +1,163 @@
+#include "compress/engine/block_file.h"
+
+#include <cstdio>
+#include <optional>
+
+#include "compress/base/error.h"
+#include "compress/base/status_macros.h"
+#include "compress/model/weights.h"
+#include "compress/recipe/recipe.h"
+
+namespace calipress::engine {
+namespace {
+
+constexpr std::string_view kWeightSuffix = ".weight";
+// Source tensors are copied in pieces of this size.
+constexpr int64_t kCopyBytes = 8 << 20;
+
+// The module of a linear's weight tensor; empty for anything else.
+std::string ModuleOfWeight(const std::string& tensor, const std::vector<arch::LinearSpec>& linears) {
+  for (const auto& linear : linears) {
+    if (tensor == linear.module + std::string(kWeightSuffix)) return linear.module;
+  }
+  return {};
+}
+
+std::optional<checkpoint::QuantizationScheme> SchemeFor(const v1::Recipe& recipe, const std::string& module) {
+  if (module.empty()) return std::nullopt;
+  const int step = recipe::StepFor(recipe, module);
+  if (step < 0) return std::nullopt;
+  return recipe::SchemeOf(recipe.steps(step));
+}
+
+absl::Status CopyTensor(const checkpoint::ModelReader& reader, const std::string& name,
+                        checkpoint::SafetensorsWriter& writer) {
+  const checkpoint::TensorInfo* info = reader.Find(name);
+  if (info == nullptr) return DefectError("tensor " + name + " went missing from the source model");
+  std::vector<char> buffer;
+  for (int64_t begin = 0; begin < info->bytes; begin += kCopyBytes) {
+    buffer.resize(std::min(kCopyBytes, info->bytes - begin));
+    CALIPRESS_RETURN_IF_ERROR(reader.ReadPart(*info, begin, buffer.size(), buffer.data()));
+    CALIPRESS_RETURN_IF_ERROR(writer.Append(buffer.data(), buffer.size()));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status AppendTensor(checkpoint::SafetensorsWriter& writer, const at::Tensor& tensor) {
+  const at::Tensor local = tensor.cpu().contiguous();
+  return writer.Append(local.data_ptr(), local.nbytes());
+}
+
+// In the order of PackedLinearPlan.
+absl::Status AppendPacked(checkpoint::SafetensorsWriter& writer, const method::QuantizedWeight& quantized) {
+  const at::Tensor codes = quantized.codes.cpu().contiguous();
+  const int64_t out = codes.size(0), in = codes.size(1);
+  const int bits = quantized.scheme.bits;
+  const int64_t words_per_row = checkpoint::PackedWords(in, bits);
+  std::vector<int32_t> words(out * words_per_row);
+  checkpoint::PackRows(codes.data_ptr<int8_t>(), out, in, bits, words.data());
+  CALIPRESS_RETURN_IF_ERROR(writer.Append(words.data(), words.size() * sizeof(int32_t)));
+  CALIPRESS_RETURN_IF_ERROR(AppendTensor(writer, quantized.scales));
+  const int64_t shape[2] = {out, in};
+  CALIPRESS_RETURN_IF_ERROR(writer.Append(shape, sizeof shape));
+  if (quantized.scheme.symmetric) return absl::OkStatus();
+  const at::Tensor zeros = quantized.zero_points.cpu().contiguous();
+  words.resize(checkpoint::PackedWords(out, bits) * zeros.size(1));
+  checkpoint::PackColumns(zeros.data_ptr<int8_t>(), out, zeros.size(1), bits, words.data());
+  return writer.Append(words.data(), words.size() * sizeof(int32_t));
+}
+
+}  // namespace
+
+std::string BlockFileName(int64_t block) {
+  char name[40];
+  std::snprintf(name, sizeof name, "block-%05lld.safetensors", static_cast<long long>(block));
+  return name;
+}
+
+std::vector<checkpoint::TensorPlan> BlockFilePlan(const OpenModel& model, const v1::Recipe& recipe, int64_t block) {
+  const auto linears = arch::BlockLinears(model.spec, block);
+  std::vector<checkpoint::TensorPlan> plan;
+  for (const auto& tensor : arch::BlockTensors(model.spec, block)) {
+    const checkpoint::TensorInfo* info = model.reader->Find(tensor.name);
+    const Dtype dtype = info == nullptr ? model.spec.dtype : info->dtype;
+    const std::string module = ModuleOfWeight(tensor.name, linears);
+    if (const auto scheme = SchemeFor(recipe, module)) {
+      for (auto& packed :
+           checkpoint::PackedLinearPlan(module, tensor.shape[0], tensor.shape[1], *scheme, model.spec.dtype)) {
+        plan.push_back(std::move(packed));
+      }
+    } else {
+      plan.push_back({tensor.name, dtype, tensor.shape});
+    }
+  }
+  return plan;
+}
+
+absl::StatusOr<worker::v1::FinishedBlock> WriteBlockFile(storage::ObjectStore& store, const OpenModel& model,
+                                                         const v1::Recipe& recipe, const CompressedBlock& block,
+                                                         const std::string& uri) {
+  CALIPRESS_ASSIGN_OR_RETURN(auto writer, checkpoint::SafetensorsWriter::Create(
+                                              store, uri, BlockFilePlan(model, recipe, block.index)));
+  const auto linears = arch::BlockLinears(model.spec, block.index);
+  worker::v1::FinishedBlock finished;
+  for (const auto& tensor : arch::BlockTensors(model.spec, block.index)) {
+    const std::string module = ModuleOfWeight(tensor.name, linears);
+    const method::LinearResult* result = nullptr;
+    for (const auto& [name, candidate] : block.linears) {
+      if (name == module) result = &candidate;
+    }
+    if (result == nullptr) {
+      CALIPRESS_RETURN_IF_ERROR(CopyTensor(*model.reader, tensor.name, *writer));
+    } else if (result->quantized) {
+      CALIPRESS_RETURN_IF_ERROR(AppendPacked(*writer, *result->quantized));
+    } else {
+      CALIPRESS_RETURN_IF_ERROR(AppendTensor(*writer, result->weight));
+    }
+  }
+  CALIPRESS_RETURN_IF_ERROR(writer->Close());
+  for (const auto& [name, result] : block.linears) {
+    auto* linear = finished.add_linears();
+    linear->set_name(name);
+    linear->set_method(result.method);
+    linear->set_relative_error(result.relative_error);
+    linear->set_damping(result.damping);
+    linear->set_dead_columns(static_cast<int32_t>(result.dead_columns));
+    linear->set_seconds(result.seconds);
+    linear->set_warning(result.warning);
+  }
+  finished.set_index(static_cast<int32_t>(block.index));
+  finished.set_uri(uri);
+  finished.set_bytes(writer->file_bytes());
+  finished.set_sha256(writer->sha256());
+  return finished;
+}
+
+checkpoint::QuantizationConfig ResultQuantization(const arch::ArchSpec& spec, const v1::Recipe& recipe) {
+  checkpoint::QuantizationConfig config;
+  for (int64_t block = 0; block < spec.blocks; ++block) {
+    for (const auto& linear : arch::BlockLinears(spec, block)) {
+      const auto scheme = SchemeFor(recipe, linear.module);
+      if (!scheme) continue;
+      size_t group = 0;
+      while (group < config.schemes.size() && !(config.schemes[group] == *scheme)) ++group;
+      if (group == config.schemes.size()) {
+        config.schemes.push_back(*scheme);
+        config.targets.emplace_back();
+      }
+      config.targets[group].push_back(linear.module);
+    }
+  }
+  return config;
+}
+
+absl::StatusOr<StagedBlock> StagedBlock::Open(storage::ObjectStore& store, const OpenModel& model,
+                                              const v1::Recipe& recipe, const std::string& uri, at::Device device) {
+  StagedBlock staged;
+  CALIPRESS_ASSIGN_OR_RETURN(staged.reader_, checkpoint::ModelReader::OpenFile(store, uri));
+  staged.weights_ = model::CheckpointWeights(*staged.reader_, ResultQuantization(model.spec, recipe),
+                                             model::ToScalarType(model.spec.dtype), device);
+  return staged;
+}
+
+}  // namespace calipress::engine

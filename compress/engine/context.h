@@ -1,0 +1,61 @@
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
+#include "compress/arch/arch.h"
+#include "compress/checkpoint/compressed_tensors.h"
+#include "compress/checkpoint/safetensors.h"
+#include "compress/engine/activities.h"
+#include "compress/engine/stage.h"
+#include "compress/model/block.h"
+
+namespace calipress::engine {
+
+// A model folder that is open for reading.
+struct OpenModel {
+  std::string uri;
+  std::string config_json;
+  arch::ArchSpec spec;
+  checkpoint::QuantizationConfig quantization;
+  std::unique_ptr<checkpoint::ModelReader> reader;
+  std::unique_ptr<model::WeightSource> weights;
+};
+
+absl::StatusOr<std::unique_ptr<OpenModel>> Open(storage::ObjectStore& store, const std::string& uri, at::Device device);
+
+// What the phases of one stage share.
+struct StageContext {
+  const worker::v1::Assignment& assignment;
+  StageEnvironment& environment;
+  StageObserver& observer;
+  const CancellationToken& cancellation;
+  at::Device device;
+  std::unique_ptr<OpenModel> model;
+  ActivityLedger activities;
+  worker::v1::StageOutcome outcome;
+
+  int rank() const { return assignment.rank(); }
+  int world_size() const { return assignment.world_size(); }
+  bool first() const { return rank() == 0; }
+  bool last() const { return rank() + 1 == world_size(); }
+  const v1::Recipe& recipe() const { return assignment.recipe(); }
+  const arch::ArchSpec& spec() const { return model->spec; }
+  storage::ObjectStore& store() const { return environment.store; }
+  // Null where an earlier attempt has not finished the block.
+  const worker::v1::FinishedBlock* Finished(int64_t block) const;
+};
+
+// Runs one phase: times it, takes its peak memory, reports it.
+absl::Status RunPhase(StageContext& context, const std::string& name, const std::function<absl::Status()>& body);
+
+// "calibration-tokens" and so on, as in calipress.v1.Progress.
+inline constexpr char kTokensPhase[] = "calibration-tokens";
+inline constexpr char kCompressPhase[] = "compress";
+inline constexpr char kEvaluatePhase[] = "evaluate";
+inline constexpr char kAssemblePhase[] = "assemble";
+
+}  // namespace calipress::engine

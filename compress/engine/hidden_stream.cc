@@ -1,0 +1,50 @@
+#include "compress/engine/hidden_stream.h"
+
+#include <ATen/ops/empty.h>
+
+#include "compress/base/status_macros.h"
+
+namespace calipress::engine {
+
+HiddenReceiver::HiddenReceiver(collective::Group& group, ActivityLedger& activities, MicroBatches batches,
+                               int64_t features, at::TensorOptions options)
+    : group_(group), activities_(activities), batches_(batches), features_(features), options_(options) {}
+
+absl::Status HiddenReceiver::Post() {
+  at::Tensor buffer = at::empty({batches_.size(posted_), batches_.length, features_}, options_);
+  CALIPRESS_ASSIGN_OR_RETURN(auto transfer, group_.Receive(buffer, group_.rank() - 1));
+  pending_.emplace_back(std::move(buffer), std::move(transfer));
+  ++posted_;
+  return absl::OkStatus();
+}
+
+absl::StatusOr<at::Tensor> HiddenReceiver::Next() {
+  while (posted_ < batches_.count() && pending_.size() < 2) CALIPRESS_RETURN_IF_ERROR(Post());
+  if (pending_.empty()) return absl::InternalError("more micro-batches were asked for than there are");
+  auto [buffer, transfer] = std::move(pending_.front());
+  pending_.pop_front();
+  TimedActivity timed(activities_, Activity::kTransfer);
+  CALIPRESS_RETURN_IF_ERROR(transfer->Wait());
+  return buffer;
+}
+
+absl::Status HiddenSender::WaitOldest() {
+  TimedActivity timed(activities_, Activity::kTransfer);
+  auto transfer = std::move(pending_.front());
+  pending_.pop_front();
+  return transfer->Wait();
+}
+
+absl::Status HiddenSender::Put(at::Tensor hidden) {
+  while (pending_.size() >= kUnderWay) CALIPRESS_RETURN_IF_ERROR(WaitOldest());
+  CALIPRESS_ASSIGN_OR_RETURN(auto transfer, group_.Send(hidden.contiguous(), group_.rank() + 1));
+  pending_.push_back(std::move(transfer));
+  return absl::OkStatus();
+}
+
+absl::Status HiddenSender::Drain() {
+  while (!pending_.empty()) CALIPRESS_RETURN_IF_ERROR(WaitOldest());
+  return absl::OkStatus();
+}
+
+}  // namespace calipress::engine

@@ -1,0 +1,65 @@
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
+#include "absl/status/statusor.h"
+#include "compress/collective/group.h"
+#include "compress/engine/activities.h"
+
+namespace calipress::engine {
+
+// Shapes of the micro-batches of [sequences, length]: all of `rows` sequences but perhaps the last.
+struct MicroBatches {
+  int64_t sequences = 0;
+  int64_t length = 0;
+  int64_t rows = 1;
+  int64_t count() const { return sequences == 0 ? 0 : (sequences + rows - 1) / rows; }
+  int64_t first(int64_t index) const { return index * rows; }
+  int64_t size(int64_t index) const { return std::min(rows, sequences - index * rows); }
+};
+
+// Hidden states from the previous stage, in order, each posted one ahead so that its transfer runs beside the compute
+// on the one before. Not thread-safe.
+class HiddenReceiver {
+ public:
+  // `features` columns of `options` (dtype, device) per token.
+  HiddenReceiver(collective::Group& group, ActivityLedger& activities, MicroBatches batches, int64_t features,
+                 at::TensorOptions options);
+  // The next micro-batch, [rows, length, features].
+  absl::StatusOr<at::Tensor> Next();
+
+ private:
+  absl::Status Post();
+
+  collective::Group& group_;
+  ActivityLedger& activities_;
+  MicroBatches batches_;
+  int64_t features_;
+  at::TensorOptions options_;
+  int64_t posted_ = 0;
+  std::deque<std::pair<at::Tensor, std::unique_ptr<collective::Transfer>>> pending_;
+};
+
+// Hidden states to the next stage. At most a few are under way: a slow receiver stops the sender, not its memory.
+class HiddenSender {
+ public:
+  HiddenSender(collective::Group& group, ActivityLedger& activities) : group_(group), activities_(activities) {}
+  absl::Status Put(at::Tensor hidden);
+  // Waits for all.
+  absl::Status Drain();
+
+ private:
+  absl::Status WaitOldest();
+
+  static constexpr size_t kUnderWay = 4;
+  collective::Group& group_;
+  ActivityLedger& activities_;
+  std::deque<std::unique_ptr<collective::Transfer>> pending_;
+};
+
+}  // namespace calipress::engine

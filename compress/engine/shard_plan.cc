@@ -1,0 +1,70 @@
+#include "compress/engine/shard_plan.h"
+
+#include <cstdio>
+#include <set>
+
+#include "compress/engine/block_file.h"
+
+namespace calipress::engine {
+namespace {
+
+constexpr int64_t kDefaultShardBytes = 5'000'000'000;
+
+bool EndsWith(std::string_view text, std::string_view end) {
+  return text.size() >= end.size() && text.substr(text.size() - end.size()) == end;
+}
+
+// Tensors that a loader computes or ties itself.
+bool IsDerived(const arch::ArchSpec& spec, const std::string& name) {
+  return EndsWith(name, "rotary_emb.inv_freq") ||
+         (spec.tied_embeddings && name == std::string(arch::HeadModule(spec)) + ".weight");
+}
+
+std::vector<PlannedTensor> AllTensors(const OpenModel& model, const v1::Recipe& recipe) {
+  std::vector<PlannedTensor> all, tail;
+  std::set<std::string> known;
+  auto source = [&](const std::string& name, std::vector<PlannedTensor>* to) {
+    const checkpoint::TensorInfo* info = model.reader->Find(name);
+    if (info != nullptr) to->push_back({{info->name, info->dtype, info->shape}, -1});
+  };
+  for (const auto& outer : arch::OuterTensors(model.spec)) {
+    known.insert(outer.name);
+    source(outer.name, outer.role == arch::Role::kEmbedding ? &all : &tail);
+  }
+  for (int64_t block = 0; block < model.spec.blocks; ++block) {
+    for (const auto& tensor : arch::BlockTensors(model.spec, block)) known.insert(tensor.name);
+    for (auto& tensor : BlockFilePlan(model, recipe, block)) all.push_back({std::move(tensor), block});
+  }
+  all.insert(all.end(), tail.begin(), tail.end());
+  for (const auto& tensor : model.reader->tensors()) {
+    if (!known.contains(tensor.name) && !IsDerived(model.spec, tensor.name)) source(tensor.name, &all);
+  }
+  return all;
+}
+
+}  // namespace
+
+std::vector<PlannedShard> PlanShards(const OpenModel& model, const v1::Recipe& recipe) {
+  const int64_t limit = recipe.output().has_max_shard_bytes() ? recipe.output().max_shard_bytes() : kDefaultShardBytes;
+  std::vector<PlannedShard> shards;
+  int64_t filled = 0;
+  for (auto& planned : AllTensors(model, recipe)) {
+    const int64_t bytes = checkpoint::TensorBytes(planned.tensor);
+    if (shards.empty() || (filled > 0 && filled + bytes > limit)) {
+      shards.emplace_back();
+      filled = 0;
+    }
+    filled += bytes;
+    shards.back().tensors.push_back(std::move(planned));
+  }
+  for (size_t i = 0; i < shards.size(); ++i) {
+    char name[64] = "model.safetensors";
+    if (shards.size() > 1) {
+      std::snprintf(name, sizeof name, "model-%05zu-of-%05zu.safetensors", i + 1, shards.size());
+    }
+    shards[i].file = name;
+  }
+  return shards;
+}
+
+}  // namespace calipress::engine

@@ -1,0 +1,66 @@
+#include "compress/engine/stage.h"
+
+#include <ATen/core/grad_mode.h>
+
+#include "compress/base/error.h"
+#include "compress/base/status_macros.h"
+#include "compress/collective/group.h"
+#include "compress/engine/assemble_phase.h"
+#include "compress/engine/compress_phase.h"
+#include "compress/engine/context.h"
+#include "compress/engine/evaluate_phase.h"
+#include "compress/engine/tokens.h"
+#include "compress/tensor/guard.h"
+
+namespace calipress::engine {
+namespace {
+
+absl::Status Compress(StageContext& context) {
+  CALIPRESS_ASSIGN_OR_RETURN(const bool needs_statistics, NeedsStatistics(context.recipe()));
+  SharedTokens tokens;
+  if (needs_statistics) {
+    CALIPRESS_RETURN_IF_ERROR(RunPhase(context, kTokensPhase, [&]() -> absl::Status {
+      context.observer.OnProgress(kTokensPhase, 0.0, "reading calibration data");
+      CALIPRESS_ASSIGN_OR_RETURN(tokens, ShareCalibrationTokens(context));
+      return absl::OkStatus();
+    }));
+  }
+  return RunPhase(context, kCompressPhase, [&] {
+    if (!needs_statistics) return CompressWithoutStatistics(context);
+    return context.recipe().propagation() == v1::PROPAGATION_ORIGINAL ? CompressStreaming(context, tokens)
+                                                                      : CompressSequential(context, tokens);
+  });
+}
+
+absl::Status Run(StageContext& context) {
+  const bool has_steps = context.recipe().steps_size() > 0;
+  if (has_steps) CALIPRESS_RETURN_IF_ERROR(Compress(context));
+  if (context.recipe().evaluation().perplexity_size() > 0) {
+    CALIPRESS_RETURN_IF_ERROR(RunPhase(context, kEvaluatePhase, [&] { return Evaluate(context); }));
+  }
+  if (!has_steps) return absl::OkStatus();
+  return RunPhase(context, kAssemblePhase, [&] { return AssembleShards(context); });
+}
+
+}  // namespace
+
+absl::StatusOr<worker::v1::StageOutcome> RunStage(const worker::v1::Assignment& assignment,
+                                                  StageEnvironment& environment, StageObserver& observer,
+                                                  const CancellationToken& cancellation) {
+  worker::v1::StageOutcome outcome;
+  CALIPRESS_RETURN_IF_ERROR(tensor::Guard("stage", [&]() -> absl::Status {
+    const at::Device device(environment.device);
+    CALIPRESS_ASSIGN_OR_RETURN(auto model, Open(environment.store, assignment.model_uri(), device));
+    if (assignment.first_block() < 0 || assignment.first_block() > assignment.end_block() ||
+        assignment.end_block() > model->spec.blocks) {
+      return DefectError("the assignment's blocks are not blocks of the model");
+    }
+    StageContext context{assignment, environment, observer, cancellation, device, std::move(model), {}, {}};
+    CALIPRESS_RETURN_IF_ERROR(Run(context));
+    outcome = std::move(context.outcome);
+    return absl::OkStatus();
+  }));
+  return outcome;
+}
+
+}  // namespace calipress::engine

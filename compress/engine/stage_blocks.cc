@@ -1,0 +1,67 @@
+#include "compress/engine/stage_blocks.h"
+
+#include "compress/base/status_macros.h"
+#include "compress/engine/block_file.h"
+#include "compress/model/weights.h"
+
+namespace calipress::engine {
+
+at::TensorOptions HiddenOptions(const StageContext& context) {
+  return at::TensorOptions().dtype(model::ToScalarType(context.spec().dtype)).device(context.device);
+}
+
+absl::StatusOr<std::unique_ptr<StageInputs>> StageInputs::Create(StageContext& context, const SharedTokens& tokens) {
+  std::unique_ptr<StageInputs> inputs(new StageInputs(context, tokens));
+  if (context.first()) {
+    TimedActivity timed(context.activities, Activity::kRead);
+    CALIPRESS_ASSIGN_OR_RETURN(inputs->embedding_, model::Embedding::Load(context.spec(), *context.model->weights));
+  } else {
+    inputs->receiver_.emplace(context.environment.group, context.activities, tokens.batches, context.spec().hidden,
+                              HiddenOptions(context));
+  }
+  return inputs;
+}
+
+absl::StatusOr<at::Tensor> StageInputs::Next() {
+  if (receiver_) return receiver_->Next();
+  const int64_t index = next_++;
+  TimedActivity timed(context_.activities, Activity::kForward);
+  return embedding_->Forward(tokens_.ids.narrow(0, tokens_.batches.first(index), tokens_.batches.size(index)));
+}
+
+absl::StatusOr<model::Block> LoadStageBlock(StageContext& context, int64_t index) {
+  TimedActivity timed(context.activities, Activity::kRead);
+  const worker::v1::FinishedBlock* finished = context.Finished(index);
+  if (finished == nullptr) return model::Block::Load(context.spec(), index, *context.model->weights);
+  CALIPRESS_ASSIGN_OR_RETURN(StagedBlock staged, StagedBlock::Open(context.store(), *context.model, context.recipe(),
+                                                                   finished->uri(), context.device));
+  return model::Block::Load(context.spec(), index, staged.weights());
+}
+
+BlockInterior AddBlockStatistics(StageContext& context, const model::Block& block, const at::Tensor& hidden,
+                                 const model::RotaryTable& rotary, BlockSolver& solver) {
+  auto forward = [&](auto&& body) {
+    TimedActivity timed(context.activities, Activity::kForward);
+    return body();
+  };
+  BlockInterior interior;
+  at::Tensor input = forward([&] { return block.AttentionInput(hidden); });
+  solver.AddStatistics(0, input);
+  at::Tensor heads = forward([&] { return block.AttentionOutput(input, rotary); });
+  solver.AddStatistics(1, heads);
+  interior.hidden = forward([&] { return block.AddAttention(hidden, heads); });
+  input = forward([&] { return block.MlpInput(interior.hidden); });
+  solver.AddStatistics(2, input);
+  interior.activation = forward([&] { return block.MlpActivation(input); });
+  solver.AddStatistics(3, interior.activation);
+  return interior;
+}
+
+bool IsTrueSequential(const v1::Recipe& recipe) {
+  for (const auto& step : recipe.steps()) {
+    if (step.has_gptq() && step.gptq().true_sequential()) return true;
+  }
+  return false;
+}
+
+}  // namespace calipress::engine

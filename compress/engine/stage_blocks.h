@@ -1,0 +1,52 @@
+#pragma once
+
+#include <memory>
+#include <optional>
+
+#include <ATen/core/Tensor.h>
+
+#include "absl/status/statusor.h"
+#include "compress/engine/block_solver.h"
+#include "compress/engine/context.h"
+#include "compress/engine/hidden_stream.h"
+#include "compress/engine/tokens.h"
+#include "compress/model/block.h"
+
+namespace calipress::engine {
+
+// The micro-batches that enter this stage: embedded ids on rank 0, hidden states from the previous rank elsewhere.
+class StageInputs {
+ public:
+  static absl::StatusOr<std::unique_ptr<StageInputs>> Create(StageContext& context, const SharedTokens& tokens);
+  // In order.
+  absl::StatusOr<at::Tensor> Next();
+
+ private:
+  StageInputs(StageContext& context, const SharedTokens& tokens) : context_(context), tokens_(tokens) {}
+
+  StageContext& context_;
+  const SharedTokens& tokens_;
+  std::optional<model::Embedding> embedding_;
+  std::optional<HiddenReceiver> receiver_;
+  int64_t next_ = 0;
+};
+
+// A block of this stage: as an earlier attempt left it where that finished it, from the source otherwise.
+absl::StatusOr<model::Block> LoadStageBlock(StageContext& context, int64_t index);
+
+// One forward of a block as it is, down to what down_proj takes, with statistics of every input that wants them.
+// Returns the hidden states before the MLP and the input of down_proj, from which AddMlp makes the block's output.
+struct BlockInterior {
+  at::Tensor hidden;
+  at::Tensor activation;
+};
+BlockInterior AddBlockStatistics(StageContext& context, const model::Block& block, const at::Tensor& hidden,
+                                 const model::RotaryTable& rotary, BlockSolver& solver);
+
+// True where some step asks for {q,k,v} -> {o} -> {gate,up} -> {down}, each on compressed predecessors.
+bool IsTrueSequential(const v1::Recipe& recipe);
+
+// Options of hidden states: the checkpoint's dtype on the stage's device.
+at::TensorOptions HiddenOptions(const StageContext& context);
+
+}  // namespace calipress::engine

@@ -1,0 +1,45 @@
+#include "compress/model/attention.h"
+
+#include <limits>
+#include <optional>
+
+#include <ATen/ATen.h>
+
+namespace calipress::model {
+namespace {
+
+// Each key-value head as often as queries share it: [batch, length, kv_heads, d] -> [batch, length, heads, d].
+at::Tensor RepeatHeads(const at::Tensor& heads, int64_t times) {
+  if (times == 1) return heads;
+  const int64_t batch = heads.size(0), length = heads.size(1), count = heads.size(2), dim = heads.size(3);
+  return heads.unsqueeze(3).expand({batch, length, count, times, dim}).reshape({batch, length, count * times, dim});
+}
+
+// 0 where a position sees another, -inf elsewhere: [length, length].
+at::Tensor WindowMask(int64_t length, int64_t window, const at::TensorOptions& options) {
+  const at::Tensor hidden = at::full({length, length}, -std::numeric_limits<double>::infinity(), options);
+  const at::Tensor future = at::triu(hidden, 1);
+  const at::Tensor past = at::tril(hidden, -window);
+  return future.add_(past);
+}
+
+}  // namespace
+
+at::Tensor CausalAttention(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value, int64_t window) {
+  const int64_t length = query.size(1);
+  const int64_t times = query.size(2) / key.size(2);
+  const bool masked = window > 0 && window < length;
+  // With a mask CUDA's kernels do not share key-value heads; everywhere else repeating them costs a copy for nothing.
+  const bool repeat = masked && query.is_cuda();
+  const at::Tensor q = query.transpose(1, 2);
+  const at::Tensor k = (repeat ? RepeatHeads(key, times) : key).transpose(1, 2);
+  const at::Tensor v = (repeat ? RepeatHeads(value, times) : value).transpose(1, 2);
+  std::optional<at::Tensor> mask;
+  if (masked) mask = WindowMask(length, window, query.options());
+  const at::Tensor heads = at::scaled_dot_product_attention(q, k, v, mask, /*dropout_p=*/0.0,
+                                                            /*is_causal=*/!masked && length > 1,
+                                                            /*scale=*/std::nullopt, /*enable_gqa=*/times > 1 && !repeat);
+  return heads.transpose(1, 2).reshape({query.size(0), length, -1});
+}
+
+}  // namespace calipress::model

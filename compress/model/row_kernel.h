@@ -1,0 +1,89 @@
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+// Row loops compiled for several instruction sets and chosen once at run time, so that one binary is fast everywhere.
+// A kernel is a struct with `static void Run(args...)` marked CALIPRESS_INLINE; the helpers that it calls are too.
+#define CALIPRESS_INLINE inline __attribute__((always_inline))
+
+namespace calipress::model {
+
+#if defined(__x86_64__)
+template <typename Kernel, typename... Args>
+__attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,prefer-vector-width=512"))) void RunAvx512(
+    Args... args) {
+  Kernel::Run(args...);
+}
+
+template <typename Kernel, typename... Args>
+__attribute__((target("avx2,fma"))) void RunAvx2(Args... args) {
+  Kernel::Run(args...);
+}
+#endif
+
+template <typename Kernel, typename... Args>
+void RunKernel(Args... args) {
+#if defined(__x86_64__)
+  static const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                             __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+  static const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+  if (avx512) return RunAvx512<Kernel, Args...>(args...);
+  if (avx2) return RunAvx2<Kernel, Args...>(args...);
+#endif
+  Kernel::Run(args...);
+}
+
+CALIPRESS_INLINE uint32_t FloatBits(float x) {
+  uint32_t bits;
+  std::memcpy(&bits, &x, sizeof bits);
+  return bits;
+}
+CALIPRESS_INLINE float FloatFromBits(uint32_t bits) {
+  float x;
+  std::memcpy(&x, &bits, sizeof x);
+  return x;
+}
+
+// Rows hold fp32 as float and bf16 as its upper 16 bits; arithmetic is in fp32, rounded to the row's type by Round.
+CALIPRESS_INLINE float Widen(float x) { return x; }
+CALIPRESS_INLINE float Widen(uint16_t x) { return FloatFromBits(static_cast<uint32_t>(x) << 16); }
+
+// To nearest, ties to even, as c10::BFloat16; NaN stays NaN.
+CALIPRESS_INLINE void Narrow(float x, uint16_t* out) {
+  const uint32_t bits = FloatBits(x);
+  const uint32_t rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+  *out = (bits & 0x7fffffffu) > 0x7f800000u ? uint16_t{0x7fc0} : static_cast<uint16_t>(rounded);
+}
+CALIPRESS_INLINE void Narrow(float x, float* out) { *out = x; }
+
+// `x` as it would be after a store to T and a load.
+template <typename T>
+CALIPRESS_INLINE float RoundTo(float x) {
+  T stored;
+  Narrow(x, &stored);
+  return Widen(stored);
+}
+
+// e^x, relative error below 3e-7 (the Cephes polynomial). 0 below -87.3 and infinity above 88.7; NaN stays NaN.
+CALIPRESS_INLINE float FastExp(float x) {
+  constexpr float kMagic = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer
+  float bounded = x < -87.3f ? -87.3f : x;
+  bounded = bounded > 88.3f ? 88.3f : bounded;
+  const float shifted = bounded * 1.44269504088896341f + kMagic;
+  const float n = shifted - kMagic;
+  const float r = (bounded - n * 0.693359375f) + n * 2.12194440e-4f;
+  float y = 1.9875691500e-4f;
+  y = y * r + 1.3981999507e-3f;
+  y = y * r + 8.3334519073e-3f;
+  y = y * r + 4.1665795894e-2f;
+  y = y * r + 1.6666665459e-1f;
+  y = y * r + 5.0000001201e-1f;
+  y = (y * r) * r + r + 1.0f;
+  const float power = FloatFromBits((FloatBits(shifted) << 23) + 0x3f800000u);
+  y = y * power;
+  y = x < -87.3f ? 0.0f : y;
+  return x > 88.7f ? FloatFromBits(0x7f800000u) : y;
+}
+
+}  // namespace calipress::model

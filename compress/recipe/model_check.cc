@@ -1,0 +1,197 @@
+#include <algorithm>
+#include <map>
+#include <numeric>
+#include <optional>
+
+#include "absl/strings/str_cat.h"
+#include "compress/recipe/pattern.h"
+#include "compress/recipe/recipe.h"
+
+namespace calipress::recipe {
+namespace {
+
+std::string SchemeText(const std::optional<checkpoint::QuantizationScheme>& scheme) {
+  if (!scheme) return "dense";
+  return absl::StrCat(scheme->bits, " bits, ",
+                      scheme->group_size < 0 ? "one group per channel" : absl::StrCat("groups of ", scheme->group_size),
+                      scheme->symmetric ? ", symmetric" : ", asymmetric");
+}
+
+// " (and 3 more)", or nothing.
+std::string AndMore(size_t more) { return more == 0 ? "" : absl::StrCat(" (and ", more, " more)"); }
+
+// The steps of a recipe against the linears of a model.
+class ModelCheck {
+ public:
+  ModelCheck(const v1::Recipe& recipe, const arch::ArchSpec& spec) : recipe_(recipe), spec_(spec) {
+    for (const v1::Step& step : recipe.steps()) {
+      targets_.push_back(CompilePatterns(TargetsOrDefault(step.targets())));
+      ignores_.push_back(CompilePatterns(IgnoreOrDefault(step.ignore())));
+    }
+    for (int64_t block = 0; block < spec.blocks; ++block) {
+      blocks_.push_back(arch::BlockLinears(spec, block));
+      for (const arch::LinearSpec& linear : blocks_.back()) step_of_[linear.module] = FindStep(linear.module);
+    }
+  }
+
+  std::vector<FieldViolation> Run(const std::string& path) {
+    for (int i = 0; i < recipe_.steps_size(); ++i) {
+      const std::string step = absl::StrCat(path, ".steps[", i, "]");
+      const size_t before = violations_.size();
+      CheckTargets(i, step);
+      CheckIgnore(i, step);
+      CheckHead(i, step);
+      CheckGroups(i, step, /*clean=*/violations_.size() == before);
+    }
+    if (recipe_.steps_size() > 0) {
+      CheckFused(path, {arch::Role::kQuery, arch::Role::kKey, arch::Role::kValue});
+      CheckFused(path, {arch::Role::kGate, arch::Role::kUp});
+    }
+    CheckLengths(path);
+    return std::move(violations_);
+  }
+
+ private:
+  void Refuse(std::string field, std::string description) {
+    violations_.push_back({std::move(field), std::move(description)});
+  }
+
+  // As StepFor, with expressions compiled once: models have hundreds of linears.
+  int FindStep(const std::string& module) const {
+    for (int i = recipe_.steps_size() - 1; i >= 0; --i) {
+      if (MatchesAny(targets_[i], module) && !MatchesAny(ignores_[i], module)) return i;
+    }
+    return -1;
+  }
+
+  bool MatchesALinear(const Pattern& pattern) const {
+    return std::any_of(step_of_.begin(), step_of_.end(), [&](const auto& item) { return pattern.Matches(item.first); });
+  }
+
+  std::string ExampleModule() const {
+    return blocks_.empty() || blocks_[0].empty() ? "" : absl::StrCat("; its linears are like '", blocks_[0][0].module,
+                                                                     "'");
+  }
+
+  void CheckTargets(int index, const std::string& path) {
+    const PatternTexts& texts = TargetsOrDefault(recipe_.steps(index).targets());
+    for (size_t i = 0; i < targets_[index].size(); ++i) {
+      if (MatchesALinear(targets_[index][i]) || targets_[index][i].Matches(arch::HeadModule(spec_))) continue;
+      Refuse(absl::StrCat(path, ".targets[", i, "]"),
+             absl::StrCat("'", texts[i], "' matches no linear of the model", ExampleModule()));
+    }
+  }
+
+  // A path that is nowhere in the model is a typing error, and would quantize what was to stay dense. Expressions may
+  // match nothing: recipes carry them from family to family.
+  void CheckIgnore(int index, const std::string& path) {
+    const PatternTexts& texts = IgnoreOrDefault(recipe_.steps(index).ignore());
+    for (size_t i = 0; i < ignores_[index].size(); ++i) {
+      const Pattern& pattern = ignores_[index][i];
+      if (pattern.kind() != Pattern::Kind::kPath || MatchesALinear(pattern)) continue;
+      if (pattern.Matches(arch::HeadModule(spec_))) continue;
+      Refuse(absl::StrCat(path, ".ignore[", i, "]"),
+             absl::StrCat("'", texts[i], "' is no linear of the model", ExampleModule()));
+    }
+  }
+
+  void CheckHead(int index, const std::string& path) {
+    const std::string_view head = arch::HeadModule(spec_);
+    if (!MatchesAny(targets_[index], head) || MatchesAny(ignores_[index], head)) return;
+    Refuse(absl::StrCat(path, ".targets"),
+           absl::StrCat("match ", std::string(head), ", which cannot be quantized yet; add it to ignore"));
+  }
+
+  // Group sizes divide the inputs of every linear that the step acts on. `clean`: nothing else explains a step that
+  // acts on none.
+  void CheckGroups(int index, const std::string& path, bool clean) {
+    const checkpoint::QuantizationScheme scheme = SchemeOf(recipe_.steps(index));
+    int64_t divisor = 0;
+    size_t linears = 0;
+    std::vector<const arch::LinearSpec*> refused;
+    for (const auto& block : blocks_) {
+      for (const arch::LinearSpec& linear : block) {
+        if (step_of_.at(linear.module) != index) continue;
+        ++linears;
+        divisor = std::gcd(divisor, linear.in);
+        if (scheme.group_size > 0 && linear.in % scheme.group_size != 0) refused.push_back(&linear);
+      }
+    }
+    if (linears == 0 && clean) {
+      Refuse(path, "acts on no linear: ignore or the targets of later steps take all of its own; remove it, or change "
+                   "them");
+    }
+    if (refused.empty()) return;
+    int64_t largest = std::min(divisor, scheme.group_size);
+    while (divisor % largest != 0) --largest;
+    Refuse(absl::StrCat(path, ".", MethodName(recipe_.steps(index)), ".group_size"),
+           absl::StrCat(scheme.group_size, " does not divide the ", refused[0]->in, " inputs of ", refused[0]->module,
+                        AndMore(refused.size() - 1), "; the largest size up to ", scheme.group_size,
+                        " that divides every targeted linear is ", largest,
+                        ". Set it, or -1 for one scale per output channel, or ignore these linears"));
+  }
+
+  // Loaders fuse q, k, v into one linear, and gate, up: one scheme or dense together.
+  void CheckFused(const std::string& path, const std::vector<arch::Role>& roles) {
+    struct Found {
+      std::string text;
+      size_t blocks = 0;
+    };
+    std::optional<Found> found;
+    for (const auto& block : blocks_) {
+      std::vector<std::string> parts;
+      bool same = true;
+      std::optional<std::optional<checkpoint::QuantizationScheme>> first;
+      for (const arch::LinearSpec& linear : block) {
+        if (std::find(roles.begin(), roles.end(), linear.role) == roles.end()) continue;
+        const int step = step_of_.at(linear.module);
+        std::optional<checkpoint::QuantizationScheme> scheme;
+        if (step >= 0) scheme = SchemeOf(recipe_.steps(step));
+        if (!first) first = scheme;
+        same = same && *first == scheme;
+        parts.push_back(absl::StrCat(linear.module, ": ", SchemeText(scheme)));
+      }
+      if (same) continue;
+      if (!found) {
+        found.emplace();
+        for (const std::string& part : parts) absl::StrAppend(&found->text, found->text.empty() ? "" : ", ", part);
+      }
+      ++found->blocks;
+    }
+    if (!found) return;
+    Refuse(absl::StrCat(path, ".steps"),
+           absl::StrCat("linears that loaders fuse must have one scheme or all be dense: ", found->text,
+                        AndMore(found->blocks - 1), ". Target or ignore them together"));
+  }
+
+  void CheckLength(const std::string& path, int64_t length) {
+    if (length <= spec_.max_positions) return;
+    Refuse(path, absl::StrCat(length, " is more than the ", spec_.max_positions,
+                              " positions of the model (max_position_embeddings); give at most that"));
+  }
+
+  void CheckLengths(const std::string& path) {
+    CheckLength(absl::StrCat(path, ".calibration.sequence_length"), recipe_.calibration().sequence_length());
+    for (int i = 0; i < recipe_.evaluation().perplexity_size(); ++i) {
+      CheckLength(absl::StrCat(path, ".evaluation.perplexity[", i, "].sequence_length"),
+                  recipe_.evaluation().perplexity(i).sequence_length());
+    }
+  }
+
+  const v1::Recipe& recipe_;
+  const arch::ArchSpec& spec_;
+  std::vector<std::vector<Pattern>> targets_;
+  std::vector<std::vector<Pattern>> ignores_;
+  std::vector<std::vector<arch::LinearSpec>> blocks_;
+  std::map<std::string, int, std::less<>> step_of_;  // by module
+  std::vector<FieldViolation> violations_;
+};
+
+}  // namespace
+
+std::vector<FieldViolation> ValidateForModel(const v1::Recipe& recipe, const arch::ArchSpec& spec,
+                                             std::string_view prefix) {
+  return ModelCheck(recipe, spec).Run(std::string(prefix));
+}
+
+}  // namespace calipress::recipe

@@ -1,0 +1,101 @@
+#include <algorithm>
+
+#include "compress/recipe/pattern.h"
+#include "compress/recipe/recipe.h"
+
+namespace calipress::recipe {
+namespace {
+
+constexpr int32_t kDefaultLength = 2048;
+constexpr int32_t kDefaultSamples = 128;
+constexpr int64_t kMicroBatchTokens = 2048;
+constexpr int64_t kDefaultShardBytes = 5'000'000'000;
+
+// A default is written only where nothing is: what the user gave stays, even where it equals the default.
+#define CALIPRESS_DEFAULT(message, field, value) \
+  if (!(message)->has_##field()) (message)->set_##field(value)
+
+template <typename Method>
+void ResolveScheme(Method* method) {
+  const checkpoint::QuantizationScheme scheme;
+  CALIPRESS_DEFAULT(method, bits, scheme.bits);
+  CALIPRESS_DEFAULT(method, group_size, static_cast<int32_t>(scheme.group_size));
+  CALIPRESS_DEFAULT(method, symmetric, scheme.symmetric);
+}
+
+void ResolveStep(v1::Propagation propagation, v1::Step* step) {
+  *step->mutable_targets() = PatternTexts(TargetsOrDefault(step->targets()));
+  *step->mutable_ignore() = PatternTexts(IgnoreOrDefault(step->ignore()));
+  switch (step->method_case()) {
+    case v1::Step::kRtn:
+      ResolveScheme(step->mutable_rtn());
+      break;
+    case v1::Step::kGptq: {
+      v1::Gptq* gptq = step->mutable_gptq();
+      ResolveScheme(gptq);
+      CALIPRESS_DEFAULT(gptq, act_order, true);
+      CALIPRESS_DEFAULT(gptq, damping, 0.01);
+      // With the original activations no linear sees compressed predecessors, so there is no order to keep.
+      CALIPRESS_DEFAULT(gptq, true_sequential, propagation != v1::PROPAGATION_ORIGINAL);
+      CALIPRESS_DEFAULT(gptq, block_size, 128);
+      if (gptq->on_numeric_failure() == v1::ON_NUMERIC_FAILURE_UNSPECIFIED) {
+        gptq->set_on_numeric_failure(v1::ON_NUMERIC_FAILURE_FALLBACK);
+      }
+      break;
+    }
+    case v1::Step::METHOD_NOT_SET:
+      break;
+  }
+}
+
+void ResolveCalibration(int32_t default_length, v1::Calibration* calibration) {
+  bool token_ids = false;
+  for (v1::CalibrationSource& source : *calibration->mutable_sources()) {
+    token_ids = token_ids || source.has_token_ids();
+    if (!source.has_text()) continue;
+    if (source.text().field().empty()) source.mutable_text()->set_field("text");
+    if (source.text().layout() == v1::TEXT_LAYOUT_UNSPECIFIED) {
+      source.mutable_text()->set_layout(v1::TEXT_LAYOUT_PACK);
+    }
+  }
+  // The rows of a file of ids are what they are: its shape decides what the recipe leaves open.
+  if (!token_ids) {
+    CALIPRESS_DEFAULT(calibration, samples, kDefaultSamples);
+    CALIPRESS_DEFAULT(calibration, sequence_length, default_length);
+  }
+  if (calibration->has_sequence_length()) {
+    CALIPRESS_DEFAULT(calibration, micro_batch, DefaultMicroBatch(calibration->sequence_length()));
+  }
+}
+
+#undef CALIPRESS_DEFAULT
+
+}  // namespace
+
+int32_t DefaultMicroBatch(int64_t sequence_length) {
+  return static_cast<int32_t>(std::max<int64_t>(1, kMicroBatchTokens / std::max<int64_t>(1, sequence_length)));
+}
+
+v1::Recipe Resolve(const v1::Recipe& recipe, const arch::ArchSpec& spec) {
+  v1::Recipe resolved = recipe;
+  const int32_t default_length = static_cast<int32_t>(std::min<int64_t>(kDefaultLength, spec.max_positions));
+  if (resolved.propagation() == v1::PROPAGATION_UNSPECIFIED) resolved.set_propagation(v1::PROPAGATION_COMPRESSED);
+  for (v1::Step& step : *resolved.mutable_steps()) ResolveStep(resolved.propagation(), &step);
+  if (resolved.has_calibration()) ResolveCalibration(default_length, resolved.mutable_calibration());
+  if (resolved.steps_size() > 0 || resolved.has_output()) {
+    v1::Output* output = resolved.mutable_output();
+    if (output->format().empty()) output->set_format("compressed-tensors");
+    if (!output->has_max_shard_bytes()) output->set_max_shard_bytes(kDefaultShardBytes);
+  }
+  if (resolved.has_evaluation()) {
+    v1::Evaluation* evaluation = resolved.mutable_evaluation();
+    if (!evaluation->has_divergence()) evaluation->set_divergence(true);
+    for (v1::Perplexity& perplexity : *evaluation->mutable_perplexity()) {
+      if (perplexity.field().empty()) perplexity.set_field("text");
+      if (!perplexity.has_sequence_length()) perplexity.set_sequence_length(default_length);
+    }
+  }
+  return resolved;
+}
+
+}  // namespace calipress::recipe

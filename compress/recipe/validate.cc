@@ -1,0 +1,267 @@
+#include <set>
+
+#include "absl/strings/str_cat.h"
+#include "compress/recipe/data_kind.h"
+#include "compress/recipe/pattern.h"
+#include "compress/recipe/recipe.h"
+#include "compress/storage/object_store.h"
+#include "google/protobuf/descriptor.h"
+#include "google/protobuf/unknown_field_set.h"
+
+namespace calipress::recipe {
+namespace {
+
+// Bounds that keep a request from costing much before it is queued; far above any use.
+constexpr int kMaxSteps = 32;
+constexpr int kMaxPatterns = 256;
+constexpr int kMaxTexts = 64;
+constexpr size_t kMaxNameBytes = 128;
+// 2 GiB of ids.
+constexpr int64_t kMaxCalibrationTokens = int64_t{1} << 28;
+
+class Validator {
+ public:
+  Validator(const v1::Recipe& recipe, bool has_output) : recipe_(recipe), has_output_(has_output) {}
+
+  std::vector<FieldViolation> Run(const std::string& path) {
+    CheckUnknown(path, recipe_);
+    CheckShape(path);
+    if (!v1::Propagation_IsValid(recipe_.propagation())) {
+      Refuse(absl::StrCat(path, ".propagation"), "must be compressed or original");
+    }
+    if (recipe_.steps_size() > kMaxSteps) {
+      Refuse(absl::StrCat(path, ".steps"), absl::StrCat("at most ", kMaxSteps, " steps"));
+    } else {
+      for (int i = 0; i < recipe_.steps_size(); ++i) CheckStep(absl::StrCat(path, ".steps[", i, "]"), recipe_.steps(i));
+    }
+    CheckCalibration(absl::StrCat(path, ".calibration"));
+    CheckOutput(absl::StrCat(path, ".output"));
+    CheckEvaluation(absl::StrCat(path, ".evaluation"));
+    return std::move(violations_);
+  }
+
+ private:
+  void Refuse(std::string field, std::string description) {
+    violations_.push_back({std::move(field), std::move(description)});
+  }
+
+  // Fields that a newer client knows and this program does not would be ignored without a word.
+  void CheckUnknown(const std::string& path, const google::protobuf::Message& message) {
+    const auto* reflection = message.GetReflection();
+    if (!reflection->GetUnknownFields(message).empty()) {
+      Refuse(path, "has fields that this version does not know; use a newer server, or an older client");
+    }
+    std::vector<const google::protobuf::FieldDescriptor*> fields;
+    reflection->ListFields(message, &fields);
+    for (const auto* field : fields) {
+      if (field->cpp_type() != google::protobuf::FieldDescriptor::CPPTYPE_MESSAGE) continue;
+      const std::string inner = absl::StrCat(path, ".", field->name());
+      if (!field->is_repeated()) {
+        CheckUnknown(inner, reflection->GetMessage(message, field));
+        continue;
+      }
+      for (int i = 0; i < reflection->FieldSize(message, field); ++i) {
+        CheckUnknown(absl::StrCat(inner, "[", i, "]"), reflection->GetRepeatedMessage(message, field, i));
+      }
+    }
+  }
+
+  // What the job is: one with steps and an output, or one that evaluates.
+  void CheckShape(const std::string& path) {
+    if (has_output_) {
+      if (recipe_.steps_size() == 0) {
+        Refuse(absl::StrCat(path, ".steps"),
+               "a job with an output needs at least one step; leave the output away to only evaluate");
+      }
+      return;
+    }
+    if (recipe_.steps_size() > 0) {
+      Refuse(absl::StrCat(path, ".steps"), "a job with steps needs an output; give one, or remove the steps to only "
+                                           "evaluate");
+    }
+    if (recipe_.evaluation().perplexity_size() == 0) {
+      Refuse(absl::StrCat(path, ".evaluation"), "a job without an output only evaluates, and needs at least one entry "
+                                                "in evaluation.perplexity");
+    }
+  }
+
+  void CheckPatterns(const std::string& path, const PatternTexts& texts) {
+    if (texts.size() > kMaxPatterns) return Refuse(path, absl::StrCat("at most ", kMaxPatterns, " patterns"));
+    for (int i = 0; i < texts.size(); ++i) {
+      const Pattern pattern(texts[i]);
+      if (!pattern.error().empty()) Refuse(absl::StrCat(path, "[", i, "]"), pattern.error());
+    }
+  }
+
+  template <typename Method>
+  void CheckScheme(const std::string& path, const Method& method) {
+    const int bits = method.bits();
+    if (method.has_bits() && bits != 2 && bits != 3 && bits != 4 && bits != 8) {
+      Refuse(absl::StrCat(path, ".bits"), absl::StrCat("must be 2, 3, 4 or 8, not ", bits));
+    }
+    if (method.has_group_size() && method.group_size() != -1 && method.group_size() < 1) {
+      Refuse(absl::StrCat(path, ".group_size"),
+             absl::StrCat("must be a positive number of columns, or -1 for one scale per output channel, not ",
+                          method.group_size()));
+    }
+  }
+
+  void CheckGptq(const std::string& path, const v1::Gptq& gptq) {
+    CheckScheme(path, gptq);
+    // 0 is refused although GPTQ runs without damping: the ladder that climbs by tens where the factorization fails
+    // would stay at 0.
+    if (gptq.has_damping() && !(gptq.damping() > 0 && gptq.damping() <= 1)) {
+      Refuse(absl::StrCat(path, ".damping"),
+             absl::StrCat("must be above 0 and at most 1, not ", gptq.damping(),
+                          "; it is a share of the Hessian's mean diagonal (for nearly none, 1e-6)"));
+    }
+    if (gptq.has_block_size() && (gptq.block_size() < 16 || gptq.block_size() > 4096)) {
+      Refuse(absl::StrCat(path, ".block_size"), absl::StrCat("must be 16 to 4096, not ", gptq.block_size()));
+    }
+    if (gptq.true_sequential() && recipe_.propagation() == v1::PROPAGATION_ORIGINAL) {
+      Refuse(absl::StrCat(path, ".true_sequential"),
+             "is not possible with propagation: original, which shows every linear the original activations; set one "
+             "of the two otherwise");
+    }
+    if (!v1::OnNumericFailure_IsValid(gptq.on_numeric_failure())) {
+      Refuse(absl::StrCat(path, ".on_numeric_failure"), "must be fallback or fail");
+    }
+  }
+
+  void CheckStep(const std::string& path, const v1::Step& step) {
+    CheckPatterns(absl::StrCat(path, ".targets"), step.targets());
+    CheckPatterns(absl::StrCat(path, ".ignore"), step.ignore());
+    switch (step.method_case()) {
+      case v1::Step::kRtn:
+        return CheckScheme(absl::StrCat(path, ".rtn"), step.rtn());
+      case v1::Step::kGptq:
+        return CheckGptq(absl::StrCat(path, ".gptq"), step.gptq());
+      case v1::Step::METHOD_NOT_SET:
+        return Refuse(path, "has no method; add one, like gptq: {bits: 4}");
+    }
+  }
+
+  void CheckUri(const std::string& path, const std::string& uri) {
+    if (uri.empty()) return Refuse(path, "is required");
+    const absl::Status status = storage::CheckUri(uri);
+    if (!status.ok()) Refuse(path, std::string(status.message()));
+  }
+
+  void CheckTextUri(const std::string& path, const std::string& uri) {
+    CheckUri(path, uri);
+    const DataKind kind = DataKindOf(uri);
+    if (!uri.empty() && kind != DataKind::kText && kind != DataKind::kJsonLines) {
+      Refuse(path, "must name a .txt or a .jsonl file");
+    }
+  }
+
+  void CheckSource(const std::string& path, const v1::CalibrationSource& source) {
+    switch (source.source_case()) {
+      case v1::CalibrationSource::kText:
+        CheckTextUri(absl::StrCat(path, ".text.uri"), source.text().uri());
+        if (!v1::TextLayout_IsValid(source.text().layout())) {
+          Refuse(absl::StrCat(path, ".text.layout"), "must be pack or window");
+        }
+        return;
+      case v1::CalibrationSource::kTokenIds: {
+        const std::string& uri = source.token_ids().uri();
+        CheckUri(absl::StrCat(path, ".token_ids.uri"), uri);
+        if (!uri.empty() && DataKindOf(uri) != DataKind::kTokenIds) {
+          Refuse(absl::StrCat(path, ".token_ids.uri"), "must name a .npy file");
+        }
+        return;
+      }
+      case v1::CalibrationSource::SOURCE_NOT_SET:
+        return Refuse(path, "has no source; give text: {uri: ...} or token_ids: {uri: ...}");
+    }
+  }
+
+  void CheckCalibration(const std::string& path) {
+    const v1::Calibration& calibration = recipe_.calibration();
+    if (calibration.sources_size() == 0) {
+      for (int i = 0; i < recipe_.steps_size(); ++i) {
+        if (!NeedsStatistics(recipe_.steps(i))) continue;
+        Refuse(absl::StrCat(path, ".sources"),
+               absl::StrCat("step ", i, " (", MethodName(recipe_.steps(i)),
+                            ") needs calibration text, and the recipe names none; give it with --calibration URI, or "
+                            "--set calibration.sources[0].text.uri=train.jsonl"));
+        break;
+      }
+    } else if (calibration.sources_size() > 1) {
+      Refuse(absl::StrCat(path, ".sources"),
+             absl::StrCat("names ", calibration.sources_size(),
+                          " sources; mixing is not there yet, give exactly one (join the files into one .jsonl)"));
+    } else {
+      CheckSource(absl::StrCat(path, ".sources[0]"), calibration.sources(0));
+    }
+    if (calibration.has_samples() && calibration.samples() < 1) {
+      Refuse(absl::StrCat(path, ".samples"), "must be at least 1");
+    }
+    if (calibration.has_sequence_length() && calibration.sequence_length() < 1) {
+      Refuse(absl::StrCat(path, ".sequence_length"), "must be at least 1");
+    }
+    if (int64_t{calibration.samples()} * calibration.sequence_length() > kMaxCalibrationTokens) {
+      Refuse(absl::StrCat(path, ".samples"),
+             absl::StrCat("samples times sequence_length is above ", kMaxCalibrationTokens, " tokens"));
+    }
+    if (calibration.has_micro_batch() && calibration.micro_batch() < 1) {
+      Refuse(absl::StrCat(path, ".micro_batch"), "must be at least 1");
+    }
+  }
+
+  void CheckOutput(const std::string& path) {
+    const v1::Output& output = recipe_.output();
+    if (!output.format().empty() && output.format() != "compressed-tensors") {
+      Refuse(absl::StrCat(path, ".format"), "must be compressed-tensors, the one format so far");
+    }
+    if (output.has_max_shard_bytes() && output.max_shard_bytes() < 1) {
+      Refuse(absl::StrCat(path, ".max_shard_bytes"), "must be at least 1");
+    }
+  }
+
+  void CheckEvaluation(const std::string& path) {
+    const v1::Evaluation& evaluation = recipe_.evaluation();
+    if (!evaluation.reference().empty()) {
+      if (recipe_.steps_size() > 0) {
+        Refuse(absl::StrCat(path, ".reference"),
+               "a job with steps compares with its original; a reference is for jobs that only evaluate");
+      } else {
+        CheckUri(absl::StrCat(path, ".reference"), evaluation.reference());
+      }
+    }
+    if (evaluation.perplexity_size() > kMaxTexts) {
+      return Refuse(absl::StrCat(path, ".perplexity"), absl::StrCat("at most ", kMaxTexts, " texts"));
+    }
+    std::set<std::string> names;
+    for (int i = 0; i < evaluation.perplexity_size(); ++i) {
+      const v1::Perplexity& text = evaluation.perplexity(i);
+      const std::string entry = absl::StrCat(path, ".perplexity[", i, "]");
+      if (text.name().empty()) {
+        Refuse(absl::StrCat(entry, ".name"), "is required: the label of this text in the report");
+      } else if (text.name().size() > kMaxNameBytes) {
+        Refuse(absl::StrCat(entry, ".name"), absl::StrCat("has more than ", kMaxNameBytes, " bytes"));
+      } else if (!names.insert(text.name()).second) {
+        Refuse(absl::StrCat(entry, ".name"), absl::StrCat("'", text.name(), "' is used twice; names tell the texts of "
+                                                          "a report apart"));
+      }
+      CheckTextUri(absl::StrCat(entry, ".uri"), text.uri());
+      if (text.has_sequence_length() && text.sequence_length() < 2) {
+        Refuse(absl::StrCat(entry, ".sequence_length"), "must be at least 2: the first token of a window is given, "
+                                                        "the others are predicted");
+      }
+      if (text.max_windows() < 0) Refuse(absl::StrCat(entry, ".max_windows"), "must be 0 (all) or more");
+    }
+  }
+
+  const v1::Recipe& recipe_;
+  bool has_output_;
+  std::vector<FieldViolation> violations_;
+};
+
+}  // namespace
+
+std::vector<FieldViolation> Validate(const v1::Recipe& recipe, bool has_output, std::string_view prefix) {
+  return Validator(recipe, has_output).Run(std::string(prefix));
+}
+
+}  // namespace calipress::recipe

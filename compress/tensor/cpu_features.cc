@@ -1,0 +1,38 @@
+#include "compress/tensor/cpu_features.h"
+
+namespace calipress::tensor {
+
+#if defined(__x86_64__)
+
+bool CpuHasAmxBf16() {
+  static const bool has = __builtin_cpu_supports("amx-bf16") && CpuHasAvx512();
+  return has;
+}
+
+bool CpuHasAvx512Bf16() {
+  static const bool has = __builtin_cpu_supports("avx512bf16") && CpuHasAvx512();
+  return has;
+}
+
+bool CpuHasAvx512() {
+  static const bool has = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                          __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+                          __builtin_cpu_supports("fma");
+  return has;
+}
+
+bool CpuHasAvx2() {
+  static const bool has = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+  return has;
+}
+
+#else
+
+bool CpuHasAmxBf16() { return false; }
+bool CpuHasAvx512Bf16() { return false; }
+bool CpuHasAvx512() { return false; }
+bool CpuHasAvx2() { return false; }
+
+#endif
+
+}  // namespace calipress::tensor

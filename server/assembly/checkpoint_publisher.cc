@@ -1,0 +1,255 @@
+#include "server/assembly/checkpoint_publisher.h"
+
+#include <algorithm>
+#include <optional>
+#include <string>
+
+#include <google/protobuf/util/json_util.h>
+
+#include "absl/strings/str_cat.h"
+#include "compress/arch/arch.h"
+#include "compress/base/error.h"
+#include "compress/base/log.h"
+#include "compress/base/status_macros.h"
+#include "compress/checkpoint/safetensors.h"
+#include "server/assembly/expected_tensors.h"
+#include "server/assembly/marker.h"
+#include "server/assembly/recipe_yaml.h"
+#include "server/assembly/shards.h"
+#include "server/assembly/source_files.h"
+#include "server/fleet/staging.h"
+
+namespace calipress::assembly {
+namespace {
+
+constexpr char kConfig[] = "config.json";
+constexpr char kIndex[] = "model.safetensors.index.json";
+constexpr char kRecipe[] = "recipe.yaml";
+constexpr char kReport[] = "report.json";
+constexpr int64_t kLargestConfig = 4 << 20;
+constexpr int64_t kLargestReport = 256 << 20;
+
+// What the output will be, known before anything of it is written.
+struct Checkpoint {
+  Shards shards;
+  std::string config;                     // text of config.json
+  std::optional<std::string> index;       // text of the index, with several shards
+  std::vector<std::string> copies;        // taken over from the source
+  std::optional<std::string> ids_staged;  // calibration ids, where they still are in staging
+
+  std::vector<std::string> Files() const {
+    std::vector<std::string> files = copies;
+    for (const auto& shard : shards) files.push_back(shard.file());
+    for (const char* file : {kIndex, kRecipe, kReport, fleet::kCalibrationIdsFile, kConfig}) files.emplace_back(file);
+    return files;
+  }
+};
+
+bool IsWeights(std::string_view name) {
+  return name.ends_with(".safetensors") || name == kIndex || name.ends_with(".bin") || name.ends_with(".gguf") ||
+         name.ends_with(".pt") || name.ends_with(".pth");
+}
+
+absl::Status OutputExists(const v1::CompressionJob& job, const std::string& name) {
+  return PreconditionError(reason::kOutputExists,
+                           absl::StrCat(storage::RedactUri(storage::JoinUri(job.output(), name)),
+                                        " was put there by someone else while the job ran; the checkpoint is not "
+                                        "published. Empty the folder or choose another one, and submit again"));
+}
+
+absl::StatusOr<std::string> ToJson(const v1::Report& report) {
+  google::protobuf::util::JsonPrintOptions options;
+  options.add_whitespace = true;
+  options.preserve_proto_field_names = true;
+  std::string json;
+  const auto status = google::protobuf::util::MessageToJsonString(report, &json, options);
+  if (!status.ok()) return DefectError(absl::StrCat("the report cannot be written as JSON: ", status.ToString()));
+  return json;
+}
+
+// The calibration ids lie with the attempt that made them; attempts make the same ones.
+absl::StatusOr<std::optional<std::string>> StagedIds(storage::ObjectStore& store, const v1::CompressionJob& job) {
+  for (int attempt = 1; attempt <= job.attempt(); ++attempt) {
+    const std::string uri = fleet::CalibrationIdsUri(job, attempt);
+    CALIPRESS_ASSIGN_OR_RETURN(const bool exists, store.Exists(uri));
+    if (exists) return uri;
+  }
+  return std::nullopt;
+}
+
+absl::StatusOr<Checkpoint> Design(storage::ObjectStore& store, const v1::CompressionJob& job, Shards shards,
+                                  std::map<std::string, std::vector<int64_t>>* expected) {
+  Checkpoint checkpoint;
+  checkpoint.shards = std::move(shards);
+  CALIPRESS_ASSIGN_OR_RETURN(const std::string source_config,
+                             store.ReadAll(storage::JoinUri(job.model(), kConfig), kLargestConfig));
+  CALIPRESS_ASSIGN_OR_RETURN(const arch::ArchSpec spec, arch::ParseConfig(source_config));
+  *expected = ExpectedTensors(job.recipe(), spec);
+  CALIPRESS_RETURN_IF_ERROR(CheckShards(checkpoint.shards, *expected));
+  const std::string root = fleet::StagingRoot(job);
+  for (const auto& shard : checkpoint.shards) {
+    if (NameBelow(root, shard.uri()).empty()) {
+      return DefectError(absl::StrCat("shard ", shard.file(), " was reported outside of the job's staging folder"));
+    }
+  }
+  const LinearOutcome linears = LinearsOf(job.recipe(), spec);
+  if (linears.quantized.empty()) {
+    checkpoint.config = source_config;
+  } else {
+    CALIPRESS_ASSIGN_OR_RETURN(checkpoint.config,
+                               checkpoint::QuantizedConfig(source_config, linears.quantized, linears.dense));
+  }
+  if (checkpoint.shards.size() > 1) checkpoint.index = ShardIndex(checkpoint.shards);
+  CALIPRESS_ASSIGN_OR_RETURN(checkpoint.copies, CopiedFiles(store, job.model()));
+  CALIPRESS_ASSIGN_OR_RETURN(checkpoint.ids_staged, StagedIds(store, job));
+  return checkpoint;
+}
+
+// Refuses files in the output that would be overwritten, or would be taken for a part of the checkpoint. `own` are the
+// files that may be there.
+absl::Status CheckForeign(storage::ObjectStore& store, const v1::CompressionJob& job, const Checkpoint& checkpoint,
+                          const std::vector<std::string>& own) {
+  const std::vector<std::string> files = checkpoint.Files();
+  CALIPRESS_ASSIGN_OR_RETURN(const auto objects, store.List(job.output()));
+  for (const storage::ObjectInfo& object : objects) {
+    const std::string name = NameBelow(job.output(), object.uri);
+    if (name.find('/') != std::string::npos) continue;
+    if (std::find(own.begin(), own.end(), name) != own.end()) continue;
+    if (IsWeights(name) || std::find(files.begin(), files.end(), name) != files.end()) return OutputExists(job, name);
+  }
+  return absl::OkStatus();
+}
+
+// Moves a staged file over what an earlier try may have left at its target.
+absl::Status MoveOver(storage::ObjectStore& store, const std::string& from, const std::string& to) {
+  CALIPRESS_ASSIGN_OR_RETURN(const bool left, store.Exists(to));
+  if (left) CALIPRESS_RETURN_IF_ERROR(store.Delete(to));
+  return store.Move(from, to);
+}
+
+absl::Status MoveShards(storage::ObjectStore& store, const v1::CompressionJob& job, const Shards& shards,
+                        const std::vector<ShardPlace>& places) {
+  for (size_t i = 0; i < shards.size(); ++i) {
+    if (places[i] == ShardPlace::kPublished) continue;
+    CALIPRESS_RETURN_IF_ERROR(
+        MoveOver(store, shards[i].uri(), storage::JoinUri(job.output(), shards[i].file())));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status WriteBesides(storage::ObjectStore& store, const v1::CompressionJob& job, const Checkpoint& checkpoint,
+                          const v1::Report& report) {
+  const auto target = [&](const std::string& name) { return storage::JoinUri(job.output(), name); };
+  if (checkpoint.index) CALIPRESS_RETURN_IF_ERROR(store.WriteAll(target(kIndex), *checkpoint.index));
+  for (const std::string& name : checkpoint.copies) {
+    CALIPRESS_RETURN_IF_ERROR(CopyFile(store, job.model(), job.output(), name));
+  }
+  CALIPRESS_RETURN_IF_ERROR(store.WriteAll(target(kRecipe), RecipeYaml(job.recipe())));
+  if (checkpoint.ids_staged) {
+    CALIPRESS_RETURN_IF_ERROR(MoveOver(store, *checkpoint.ids_staged, target(fleet::kCalibrationIdsFile)));
+  }
+  CALIPRESS_ASSIGN_OR_RETURN(const std::string json, ToJson(report));
+  return store.WriteAll(target(kReport), json);
+}
+
+// True where config.json is there already: a publication of this job that finished, whose end was not recorded. The
+// report is then the one that was published.
+absl::StatusOr<bool> AlreadyPublished(storage::ObjectStore& store, const v1::CompressionJob& job,
+                                      const Checkpoint& checkpoint, bool has_marker, v1::Report* report) {
+  auto present = store.ReadAll(storage::JoinUri(job.output(), kConfig), kLargestConfig);
+  if (absl::IsNotFound(present.status())) return false;
+  if (!present.ok()) return present.status();
+  if (!has_marker || *present != checkpoint.config) return OutputExists(job, kConfig);
+  CALIPRESS_ASSIGN_OR_RETURN(const std::string json,
+                             store.ReadAll(storage::JoinUri(job.output(), kReport), kLargestReport));
+  v1::Report published;
+  if (!google::protobuf::util::JsonStringToMessage(json, &published).ok()) return OutputExists(job, kReport);
+  *report = published;
+  return true;
+}
+
+absl::Status PublishCheckpoint(storage::ObjectStore& store, const v1::CompressionJob& job, Shards shards,
+                               v1::Report* report) {
+  std::map<std::string, std::vector<int64_t>> expected;
+  CALIPRESS_ASSIGN_OR_RETURN(const Checkpoint checkpoint, Design(store, job, std::move(shards), &expected));
+  report->set_output_bytes(TensorBytes(checkpoint.shards));
+  const std::string root = fleet::StagingRoot(job);
+  CALIPRESS_ASSIGN_OR_RETURN(const auto marker, ReadMarker(store, root));
+  CALIPRESS_ASSIGN_OR_RETURN(const bool published,
+                             AlreadyPublished(store, job, checkpoint, marker.has_value(), report));
+  if (published) return absl::OkStatus();
+
+  CALIPRESS_RETURN_IF_ERROR(
+      CheckForeign(store, job, checkpoint, marker.value_or(std::vector<std::string>())));
+  CALIPRESS_ASSIGN_OR_RETURN(const auto places, LocateShards(store, job.output(), checkpoint.shards, expected));
+  const std::vector<std::string> files = checkpoint.Files();
+  if (!marker) CALIPRESS_RETURN_IF_ERROR(WriteMarker(store, root, files));
+  CALIPRESS_RETURN_IF_ERROR(MoveShards(store, job, checkpoint.shards, places));
+  CALIPRESS_RETURN_IF_ERROR(WriteBesides(store, job, checkpoint, *report));
+
+  // Everything else is in place, so the last look comes as late as it can.
+  std::vector<std::string> own = files;
+  own.erase(std::remove(own.begin(), own.end(), kConfig), own.end());
+  if (!checkpoint.index) own.erase(std::remove(own.begin(), own.end(), kIndex), own.end());
+  CALIPRESS_RETURN_IF_ERROR(CheckForeign(store, job, checkpoint, own));
+  return store.WriteAll(storage::JoinUri(job.output(), kConfig), checkpoint.config);
+}
+
+// Takes back what a publication that did not reach config.json has put into the output.
+absl::Status TakeBack(storage::ObjectStore& store, const v1::CompressionJob& job) {
+  CALIPRESS_ASSIGN_OR_RETURN(const auto marker, ReadMarker(store, fleet::StagingRoot(job)));
+  if (!marker) return absl::OkStatus();
+  CALIPRESS_ASSIGN_OR_RETURN(const bool whole, store.Exists(storage::JoinUri(job.output(), kConfig)));
+  if (whole) {
+    LogWarning("a checkpoint in the output of a job that did not succeed is left as it is",
+               {{"job", job.name()}, {"output", storage::RedactUri(job.output())}});
+    return absl::OkStatus();
+  }
+  for (const std::string& name : *marker) {
+    if (name.find('/') != std::string::npos) continue;
+    const absl::Status status = store.Delete(storage::JoinUri(job.output(), name));
+    if (!status.ok() && !absl::IsNotFound(status)) return status;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status DeleteIfEmpty(storage::ObjectStore& store, const std::string& folder) {
+  CALIPRESS_ASSIGN_OR_RETURN(const auto objects, store.List(folder));
+  return objects.empty() ? store.DeleteFolder(folder) : absl::OkStatus();
+}
+
+absl::Status SweepOutput(storage::ObjectStore& store, const v1::CompressionJob& job) {
+  const bool succeeded = job.state() == v1::CompressionJob::SUCCEEDED;
+  if (!succeeded) CALIPRESS_RETURN_IF_ERROR(TakeBack(store, job));
+  CALIPRESS_RETURN_IF_ERROR(store.DeleteFolder(fleet::StagingRoot(job)));
+  CALIPRESS_RETURN_IF_ERROR(DeleteIfEmpty(store, storage::JoinUri(job.output(), "_calipress")));
+  return succeeded ? absl::OkStatus() : DeleteIfEmpty(store, job.output());
+}
+
+}  // namespace
+
+absl::Status CheckpointPublisher::Publish(const v1::CompressionJob& job,
+                                          const std::vector<worker::v1::StageOutcome>& outcomes,
+                                          const std::vector<worker::v1::FinishedBlock>& /*blocks*/,
+                                          v1::Report* report) {
+  CALIPRESS_ASSIGN_OR_RETURN(const auto source, checkpoint::ModelReader::Open(store_, job.model()));
+  report->set_source_bytes(source->total_bytes());
+  if (job.output().empty()) return absl::OkStatus();
+  Shards shards;
+  for (const auto& outcome : outcomes) shards.insert(shards.end(), outcome.shards().begin(), outcome.shards().end());
+  std::sort(shards.begin(), shards.end(), [](const auto& a, const auto& b) { return a.file() < b.file(); });
+  return PublishCheckpoint(store_, job, std::move(shards), report);
+}
+
+void CheckpointPublisher::Sweep(const v1::CompressionJob& job) {
+  if (job.output().empty()) return;
+  const absl::Status status = SweepOutput(store_, job);
+  if (status.ok()) return;
+  LogWarning("a job's staging folder could not be removed",
+             {{"job", job.name()},
+              {"folder", storage::RedactUri(fleet::StagingRoot(job))},
+              {"reason", ErrorReason(status)},
+              {"error", std::string(status.message())}});
+}
+
+}  // namespace calipress::assembly

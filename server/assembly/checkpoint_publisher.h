@@ -1,0 +1,36 @@
+#pragma once
+
+#include <vector>
+
+#include "absl/status/status.h"
+#include "compress/storage/object_store.h"
+#include "server/fleet/publisher.h"
+
+namespace calipress::assembly {
+
+// Publishes checkpoints in Hugging Face's layout:
+//
+//   model.safetensors | model-0000i-of-0000n.safetensors + model.safetensors.index.json
+//   tokenizer, chat template, generation defaults, code and licence of the source
+//   recipe.yaml  report.json  calibration_ids.npy
+//   config.json                                      <- last
+//
+// A loader starts at config.json, so that it finds a whole checkpoint or none. Weights are moved, never read.
+// Thread-safe as far as the store is; `store` outlives it.
+class CheckpointPublisher : public fleet::Publisher {
+ public:
+  explicit CheckpointPublisher(storage::ObjectStore* store) : store_(*store) {}
+
+  // OUTPUT_EXISTS where files that are not this job's lie in the output: weights, or one of the names above.
+  absl::Status Publish(const v1::CompressionJob& job, const std::vector<worker::v1::StageOutcome>& outcomes,
+                       const std::vector<worker::v1::FinishedBlock>& blocks, v1::Report* report) override;
+
+  // Of a job that did not succeed also what a publication cut short has moved already, and the output's folder where it
+  // is empty then.
+  void Sweep(const v1::CompressionJob& job) override;
+
+ private:
+  storage::ObjectStore& store_;
+};
+
+}  // namespace calipress::assembly

@@ -1,0 +1,22 @@
+#pragma once
+
+#include <string>
+
+#include "calipress/v1/job.pb.h"
+
+namespace calipress::fleet {
+
+// Where a job's workers write before it is published. All three are "" for a job without output.
+
+// "<output>/_calipress/<uid>": everything of the job.
+std::string StagingRoot(const v1::CompressionJob& job);
+
+// "<root>/attempt-<n>": what one attempt writes (block files, token ids, shards).
+std::string AttemptStaging(const v1::CompressionJob& job, int attempt);
+
+// Where rank 0 of an attempt writes the calibration token ids: kCalibrationIdsFile in its staging folder.
+std::string CalibrationIdsUri(const v1::CompressionJob& job, int attempt);
+
+inline constexpr char kCalibrationIdsFile[] = "calibration_ids.npy";
+
+}  // namespace calipress::fleet

@@ -1,0 +1,40 @@
+"""load_checkpoint.py CHECKPOINT SOURCE: loads a result with transformers and compressed-tensors as a user would.
+
+Fails on any missing, unexpected or mismatched key, on a dequantized weight that differs in one bit from an independent
+reader's, and on logits that differ from a dense twin's. Run once per compressed-tensors version (PYTHONPATH picks it).
+"""
+
+import sys
+
+import compressed_tensors
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+sys.path.insert(0, __file__.rsplit("/", 1)[0])
+from checkpoint_bytes import dequantized  # noqa: E402
+
+checkpoint, source = sys.argv[1:3]
+tokenizer = AutoTokenizer.from_pretrained(checkpoint)
+ids = tokenizer("Once upon a time there was a little girl named Lily.", return_tensors="pt").input_ids
+
+model, info = AutoModelForCausalLM.from_pretrained(checkpoint, output_loading_info=True, dtype=torch.bfloat16)
+problems = {key: value for key, value in info.items() if value}
+assert not problems, f"keys that do not fit: {problems}"
+
+dense = dequantized(checkpoint)
+assert dense, "nothing is quantized"
+twin = AutoModelForCausalLM.from_pretrained(source, dtype=torch.bfloat16)
+with torch.no_grad():
+    for module, weight in dense.items():
+        twin.get_submodule(module).weight.copy_(weight)
+    ours = model(ids).logits.float()
+    theirs = twin(ids).logits.float()
+
+for module, weight in dense.items():
+    loaded = model.get_submodule(module)
+    assert hasattr(loaded, "weight"), f"{module} has no dense weight after a forward"
+    assert torch.equal(loaded.weight, weight), f"{module}: loaded weight differs from the stored codes"
+
+cosine = torch.nn.functional.cosine_similarity(ours.flatten(), theirs.flatten(), dim=0).item()
+assert cosine > 0.9999, f"cosine of logits {cosine}"
+print(f"OK compressed-tensors {compressed_tensors.__version__}: {len(dense)} linears equal, cosine {cosine:.7f}")

@@ -1,0 +1,158 @@
+"""`calipress run`: the main job in one command, its result, and what reads it."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from checkpoint_bytes import dequantized, digest, tensors
+from conftest import CALIBRATION, DEPS, HELDOUT, MODEL, calipress, recipe
+
+COMPRESSED_TENSORS = ["0.15.0", "0.17.0", "0.20.0"]
+
+
+@pytest.fixture(scope="module")
+def result(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    path = folder / "recipe.yaml"
+    path.write_text(recipe(samples=32, length=256, evaluate=True))
+    done = calipress("run", MODEL, folder / "out", "--recipe", path, "--workers", 2, "--threads-per-worker", 1, check=0)
+    return folder / "out", done
+
+
+def load(checkpoint, version):
+    env = dict(os.environ)
+    if version != "0.20.0":  # the venv's own
+        env["PYTHONPATH"] = str(DEPS / f"ct-{version}")
+    program = os.path.join(os.path.dirname(__file__), "load_checkpoint.py")
+    return subprocess.run([sys.executable, program, str(checkpoint), str(MODEL)], capture_output=True, text=True, env=env)
+
+
+def test_writes_a_whole_checkpoint(result):
+    out, _ = result
+    names = {path.name for path in out.iterdir()}
+    assert {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "generation_config.json",
+            "recipe.yaml", "report.json", "calibration_ids.npy"} <= names
+    assert "_calipress" not in names, "staging files were left behind"
+
+
+def test_report_tells_what_happened(result):
+    out, done = result
+    report = json.loads((out / "report.json").read_text())
+    assert int(report["output_bytes"]) < int(report["source_bytes"])
+    (text,) = report["evaluations"]
+    # GPTQ at 4 bits costs something, and not much.
+    assert 1.0 < text["perplexity"] / text["perplexity_original"] < 1.1
+    assert 0 < text["kl_divergence"] < 0.2
+    assert 0 < text["js_divergence"] < text["kl_divergence"]
+    assert 0.7 < text["top1_agreement"] <= 1
+    assert len(report["linears"]) == 6 * 7
+    assert all(0 < linear["relative_error"] < 0.2 for linear in report["linears"])
+    assert {phase["name"] for phase in report["phases"]} >= {"calibration-tokens", "compress", "evaluate", "assemble"}
+    assert all(int(phase["peak_memory_bytes"]) > 0 for phase in report["phases"])
+    assert report["calibration"]["tokens"] in ("8192", 8192)
+    for word in ("perplexity", "heldout", "compress"):
+        assert word in done.stdout
+
+
+@pytest.mark.parametrize("version", COMPRESSED_TENSORS)
+def test_transformers_loads_it(result, version):
+    loaded = load(result[0], version)
+    assert loaded.returncode == 0 and f"OK compressed-tensors {version}" in loaded.stdout, loaded.stdout + loaded.stderr
+
+
+@pytest.mark.parametrize("method", [
+    "gptq: {bits: 4, group_size: 64, symmetric: false}",
+    "gptq: {bits: 8, group_size: -1}",
+    "rtn: {bits: 4, group_size: 128}",
+    "rtn: {bits: 2, group_size: 32, symmetric: false}",
+])
+def test_other_schemes_load_too(tmp_path, recipe_file, method):
+    calipress("run", MODEL, tmp_path / "out", "--recipe", recipe_file(samples=8, method=method), check=0)
+    loaded = load(tmp_path / "out", "0.20.0")
+    assert loaded.returncode == 0, loaded.stdout + loaded.stderr
+
+
+def test_three_bits_round_trip(tmp_path, recipe_file):
+    """compressed-tensors reads the dense 3-bit layout from 0.18 on."""
+    calipress("run", MODEL, tmp_path / "out", "--recipe",
+              recipe_file(samples=8, method="gptq: {bits: 3, group_size: 128}"), check=0)
+    loaded = load(tmp_path / "out", "0.20.0")
+    assert loaded.returncode == 0, loaded.stdout + loaded.stderr
+
+
+def test_ignored_linears_stay_dense(tmp_path, recipe_file):
+    text = recipe(samples=8).replace("- gptq: {bits: 4, group_size: 128}",
+                                     '- gptq: {bits: 4, group_size: 128}\n    ignore: ["lm_head", "re:.*layers\\\\.0\\\\."]')
+    calipress("run", MODEL, tmp_path / "out", "--recipe", recipe_file(text), check=0)
+    assert not any(".layers.0." in module for module in dequantized(tmp_path / "out"))
+    assert "model.layers.0.mlp.up_proj.weight" in tensors(tmp_path / "out")
+    loaded = load(tmp_path / "out", "0.17.0")
+    assert loaded.returncode == 0, loaded.stdout + loaded.stderr
+
+
+def test_small_shards_get_an_index(tmp_path, recipe_file):
+    calipress("run", MODEL, tmp_path / "out", "--recipe", recipe_file(samples=8), "--workers", 2, "--set",
+              "output.max_shard_bytes=1500000", check=0)
+    index = json.loads((tmp_path / "out" / "model.safetensors.index.json").read_text())
+    assert len(set(index["weight_map"].values())) > 1
+    assert index["metadata"]["total_size"] == sum(t.nbytes for t in tensors(tmp_path / "out").values())
+    loaded = load(tmp_path / "out", "0.17.0")
+    assert loaded.returncode == 0, loaded.stdout + loaded.stderr
+
+
+@pytest.mark.parametrize("propagation", ["compressed", "original"])
+def test_same_bytes_for_any_number_of_workers(tmp_path, recipe_file, propagation):
+    path = recipe_file(samples=16, extra=f"propagation: {propagation}")
+    digests = {}
+    for workers in (1, 2, 3):
+        out = tmp_path / f"out{workers}"
+        calipress("run", MODEL, out, "--recipe", path, "--workers", workers, "--threads-per-worker", 1, check=0)
+        digests[workers] = digest(out)
+    assert len(set(digests.values())) == 1, digests
+
+
+def test_propagation_is_not_ignored(tmp_path, recipe_file):
+    digests = set()
+    for propagation in ("compressed", "original"):
+        out = tmp_path / propagation
+        calipress("run", MODEL, out, "--recipe", recipe_file(samples=8, extra=f"propagation: {propagation}"), check=0)
+        digests.add(json.dumps({k: v.sum().item() for k, v in dequantized(out).items()}))
+    assert len(digests) == 2
+
+
+def test_token_ids_replay_the_same_job(tmp_path, recipe_file, result):
+    """The ids that a job leaves behind make the same checkpoint again."""
+    out, _ = result
+    text = f"""
+calibration:
+  sources: [{{token_ids: {{uri: "{out}/calibration_ids.npy"}}}}]
+steps: [{{gptq: {{bits: 4, group_size: 128}}}}]
+output: {{format: compressed-tensors}}
+"""
+    calipress("run", MODEL, tmp_path / "out", "--recipe", recipe_file(text), "--threads-per-worker", 1, check=0)
+    assert (tmp_path / "out" / "model.safetensors").read_bytes() == (out / "model.safetensors").read_bytes()
+
+
+def test_eval_agrees_with_the_report(result):
+    out, _ = result
+    report = json.loads((out / "report.json").read_text())["evaluations"][0]
+    done = calipress("eval", out, "--text", HELDOUT, "--reference", MODEL, "--seqlen", 128, "--json", check=0)
+    measured = json.loads(done.stdout)["evaluations"][0]
+    for key in ("perplexity", "perplexity_original", "kl_divergence", "top1_agreement"):
+        assert measured[key] == pytest.approx(report[key], rel=1e-6), key
+
+
+def test_written_recipe_runs_again(tmp_path, result):
+    out, _ = result
+    calipress("run", MODEL, tmp_path / "again", "--recipe", out / "recipe.yaml", "--threads-per-worker", 1, check=0)
+    assert (tmp_path / "again" / "model.safetensors").read_bytes() == (out / "model.safetensors").read_bytes()
+
+
+def test_preset_with_a_set(tmp_path):
+    calipress("run", MODEL, tmp_path / "out", "--recipe", "gptq-w4a16", "--set",
+              f"calibration.sources[0].text.uri={CALIBRATION}", "--set", "calibration.samples=8", "--set",
+              "calibration.sequence_length=128", check=0)
+    assert (tmp_path / "out" / "config.json").exists()

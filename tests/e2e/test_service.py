@@ -1,0 +1,147 @@
+"""The service as its users and operators see it: grpcurl, the command line, /metrics, logs."""
+
+import json
+import subprocess
+import urllib.request
+import uuid
+
+from conftest import DEPS, MODEL, free_port, recipe, wait_for
+
+SERVICE = "calipress.v1.CompressionService"
+
+
+def grpcurl(cluster, *args, data=None):
+    command = [str(DEPS / "bin" / "grpcurl"), "-plaintext"]
+    if data is not None:
+        command += ["-d", json.dumps(data)]
+    return subprocess.run([*command, cluster.server, *args], capture_output=True, text=True, timeout=60)
+
+
+def job_body(path, out):
+    import yaml
+    return {"model": str(MODEL), "output": str(out), "recipe": yaml.safe_load(path.read_text())}
+
+
+def metrics(port):
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as page:
+        return page.read().decode()
+
+
+def test_reflection_and_health(cluster):
+    running = cluster()
+    services = grpcurl(running, "list").stdout
+    assert SERVICE in services and "grpc.health.v1.Health" in services
+    health = grpcurl(running, "grpc.health.v1.Health/Check", data={"service": SERVICE})
+    assert json.loads(health.stdout)["status"] == "SERVING", health.stderr
+    info = json.loads(grpcurl(running, f"{SERVICE}/GetServerInfo", data={}).stdout)
+    assert "gptq" in info["methods"] and "compressed-tensors" in info["formats"] and "s3" in info["storageSchemes"]
+
+
+def test_violations_are_details(cluster, tmp_path, recipe_file):
+    running = cluster()
+    body = job_body(recipe_file(), tmp_path / "out")
+    body["recipe"]["steps"][0]["gptq"] = {"bits": 5, "group_size": 100}
+    answer = grpcurl(running, f"{SERVICE}/CreateCompressionJob", data={"compression_job": body})
+    assert "InvalidArgument" in answer.stderr
+    for word in ("google.rpc.ErrorInfo", "INVALID_RECIPE", "google.rpc.BadRequest", "recipe.steps[0].gptq.bits"):
+        assert word in answer.stderr, answer.stderr
+
+
+def test_validate_only_stores_nothing(cluster, tmp_path, recipe_file):
+    running = cluster()
+    body = job_body(recipe_file(), tmp_path / "out")
+    answer = grpcurl(running, f"{SERVICE}/CreateCompressionJob", data={"compression_job": body, "validate_only": True})
+    job = json.loads(answer.stdout)
+    assert job["estimate"]["blocks"] == 6 and int(job["estimate"]["workerMemoryBytes"]) > 0
+    # Defaults are filled in.
+    assert job["recipe"]["steps"][0]["gptq"]["damping"] == 0.01
+    assert json.loads(grpcurl(running, f"{SERVICE}/ListCompressionJobs", data={}).stdout or "{}") == {}
+
+
+def test_request_id_makes_creation_safe_to_repeat(cluster, tmp_path, recipe_file):
+    running = cluster()
+    request = {"compression_job": job_body(recipe_file(), tmp_path / "out"), "request_id": str(uuid.uuid4())}
+    first, second = (json.loads(grpcurl(running, f"{SERVICE}/CreateCompressionJob", data=request).stdout)
+                     for _ in range(2))
+    assert first["name"] == second["name"]
+    request["compression_job"]["output"] = str(tmp_path / "other")
+    answer = grpcurl(running, f"{SERVICE}/CreateCompressionJob", data=request)
+    assert "AlreadyExists" in answer.stderr and "REQUEST_ID_REUSED" in answer.stderr
+
+
+def test_pages(cluster, tmp_path, recipe_file):
+    running = cluster()
+    path = recipe_file()
+    for i in range(5):
+        grpcurl(running, f"{SERVICE}/CreateCompressionJob", data={"compression_job": job_body(path, tmp_path / f"out{i}")})
+    seen, token = [], ""
+    for _ in range(3):
+        page = json.loads(grpcurl(running, f"{SERVICE}/ListCompressionJobs", data={"page_size": 2, "page_token": token}).stdout)
+        seen += [job["output"] for job in page["compressionJobs"]]
+        token = page.get("nextPageToken", "")
+    assert token == "" and seen == [str(tmp_path / f"out{i}") for i in reversed(range(5))]
+    assert "InvalidArgument" in grpcurl(running, f"{SERVICE}/ListCompressionJobs", data={"page_size": -1}).stderr
+
+
+def test_watch_resumes_by_sequence(cluster, tmp_path, recipe_file):
+    running = cluster()
+    running.add_worker("w0")
+    job = json.loads(running.cli("submit", MODEL, tmp_path / "out", "--recipe", recipe_file(samples=8), "--json", "--wait").stdout
+                     .strip().splitlines()[-1])["name"]
+    def events(after):
+        answer = grpcurl(running, f"{SERVICE}/WatchCompressionJob", data={"name": job, "after_sequence": after}).stdout
+        decoder, found, at = json.JSONDecoder(), [], 0
+        while at < len(answer.rstrip()):
+            message, end = decoder.raw_decode(answer[at:].lstrip())
+            at += len(answer[at:]) - len(answer[at:].lstrip()) + end
+            found += message.get("events", [])
+        return [int(event["sequence"]) for event in found], found
+    everything, history = events(0)
+    assert everything == list(range(1, len(everything) + 1))
+    assert history[-1]["state"] == "SUCCEEDED"
+    assert events(everything[2])[0] == everything[3:]
+
+
+def test_unknown_job(cluster):
+    running = cluster()
+    answer = grpcurl(running, f"{SERVICE}/GetCompressionJob", data={"name": "compressionJobs/nothing"})
+    assert "NotFound" in answer.stderr and "JOB_NOT_FOUND" in answer.stderr
+
+
+def test_delete_only_what_has_ended(cluster, tmp_path, recipe_file):
+    running = cluster()
+    job = json.loads(running.cli("submit", MODEL, tmp_path / "out", "--recipe", recipe_file(), "--json").stdout)["name"]
+    assert "JOB_NOT_TERMINAL" in running.cli("delete", job, check=2).stderr
+    running.cli("cancel", job)
+    running.cli("delete", job)
+    assert "JOB_NOT_FOUND" in running.cli("get", job, check=2).stderr
+
+
+def test_metrics_and_logs_tell_the_story(cluster, tmp_path, recipe_file):
+    running = cluster()
+    port = free_port()
+    running.add_worker("w0", metrics_port=port)
+    running.cli("submit", MODEL, tmp_path / "out", "--recipe", recipe_file(samples=8, evaluate=True), "--wait")
+    ours = wait_for(lambda: "calipress_jobs_finished_total{" in metrics(running.metrics_port) and metrics(running.metrics_port))
+    assert 'calipress_jobs{state="SUCCEEDED"} 1' in ours
+    for name in ("calipress_build_info", "calipress_grpc_requests_total", "calipress_grpc_request_duration_seconds",
+                 "calipress_workers", "calipress_leases", "calipress_job_duration_seconds", "calipress_job_queue_seconds",
+                 "calipress_jobstore_request_duration_seconds", "calipress_storage_requests_total"):
+        assert name in ours, name
+    theirs = metrics(port)
+    for name in ("calipress_build_info", "calipress_stage_attempts_total", "calipress_stage_duration_seconds",
+                 'calipress_layers_compressed_total{method="gptq"} 42', "calipress_calibration_tokens_total",
+                 "calipress_layer_relative_error", "calipress_storage_bytes_total", "calipress_device_memory_peak_bytes"):
+        assert name in theirs, name
+    # No label carries a job, a path or a model.
+    assert str(tmp_path) not in ours + theirs
+    log = running.log("w0")
+    assert "job=" in log and "attempt=1" in log and "worker=w0" in log and "stage=0" in log
+
+
+def test_completion_and_help():
+    from conftest import calipress
+    for shell in ("bash", "zsh", "fish"):
+        assert "submit" in calipress("completion", shell, check=0).stdout
+    assert "calipress run" in calipress("run", "--help", check=0).stdout
+    assert "gptq-w4a16" in calipress("recipes", check=0).stdout
