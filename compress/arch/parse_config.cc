@@ -141,28 +141,28 @@ void ReadWindows(const Family& family, ConfigFields* fields, ArchSpec* spec) {
   if (family.windows == Windows::kNone) return;
 
   // Null switches it off; absent means the class's default.
-  std::optional<int64_t> window = fields->OptionalInteger("sliding_window", 1, kMaxPositions);
-  if (!fields->HasKey("sliding_window")) window = family.defaults.sliding_window;
+  const int64_t absent = fields->HasKey("sliding_window") ? 0 : family.defaults.sliding_window;
+  int64_t window = fields->Integer("sliding_window", absent, 1, kMaxPositions);
   if (family.windows == Windows::kEveryBlock) {
-    if (window) std::fill(spec->sliding_window.begin(), spec->sliding_window.end(), *window);
+    std::fill(spec->sliding_window.begin(), spec->sliding_window.end(), window);
     return;
   }
 
-  if (!fields->Boolean("use_sliding_window", false)) window.reset();
+  if (!fields->Boolean("use_sliding_window", false)) window = 0;
   const int64_t first = fields->Integer("max_window_layers", family.defaults.max_window_layers, 0, INT64_MAX);
   std::vector<bool> slides(static_cast<size_t>(spec->blocks));
   if (const json* list = fields->Raw("layer_types"); list != nullptr) {
     slides = ReadLayerTypes(*list, fields, spec->blocks);
   } else {
-    for (int64_t block = first; window && block < spec->blocks; ++block) slides[static_cast<size_t>(block)] = true;
+    for (int64_t block = first; window != 0 && block < spec->blocks; ++block) slides[static_cast<size_t>(block)] = true;
   }
   for (size_t block = 0; block < slides.size(); ++block) {
     if (!slides[block]) continue;
-    if (!window) {
+    if (window == 0) {
       fields->Corrupt("layer_types", "has sliding_attention, but use_sliding_window is off or sliding_window is null");
       return;
     }
-    spec->sliding_window[block] = *window;
+    spec->sliding_window[block] = window;
   }
 }
 

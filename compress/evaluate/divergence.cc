@@ -115,12 +115,12 @@ void ScoreByOperations(const Window& window, TextScore* score) {
   const at::Tensor q = log_q.exp();
   const at::Tensor log_m = at::logaddexp(log_p, log_q).sub_(kLn2);
   const at::Tensor twice = (p * (log_p - log_m)).sum(1) + (q * (log_q - log_m)).sum(1);
-  score->js += twice.mul_(0.5).clamp_(0, kLn2).sum(at::kDouble).item<double>();
+  score->js += twice.to(at::kDouble).mul_(0.5).clamp_(0, kLn2).sum().item<double>();
 }
 
 bool HasKernel(const at::Tensor& logits) {
   const bool dtype = logits.scalar_type() == at::kFloat || logits.scalar_type() == at::kBFloat16;
-  return logits.is_cpu() && dtype && logits.stride(1) == 1;
+  return logits.is_cpu() && dtype && logits.stride(2) == 1;
 }
 
 void Check(const at::Tensor& logits, const at::Tensor& reference, const at::Tensor& ids) {

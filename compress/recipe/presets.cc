@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <string>
 
 #include "compress/recipe/recipe.h"
@@ -27,6 +28,7 @@ const std::vector<Preset>& Presets() {
   static const auto& presets = *[] {
     auto* list = new std::vector<Preset>;
     for (const PresetFile& file : kPresetFiles) list->push_back({file.name, Summary(file.text), file.text});
+    std::sort(list->begin(), list->end(), [](const Preset& a, const Preset& b) { return a.name < b.name; });
     return list;
   }();
   return presets;

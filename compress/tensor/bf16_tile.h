@@ -9,10 +9,11 @@ namespace calipress::tensor {
 // AVX512_BF16.
 inline constexpr int kTileRows = 12;
 inline constexpr int kTileColumns = 32;
+inline constexpr int kPackSlack = 4;  // words that PackLeft may write behind its result
 
 // Columns [column, column + width) of x, from `rows` rows with `stride` elements between them, as pairs:
 // out[pair][width]. Columns from `columns` on, and the row that an odd count lacks, are zero. `out` has
-// (rows + 1) / 2 * width words, and 4 words of slack for the left side.
+// (rows + 1) / 2 * width words, and kPackSlack more for the left side.
 void PackLeft(const uint16_t* x, int64_t stride, int64_t rows, int64_t column, int64_t columns, uint32_t* out);
 void PackRight(const uint16_t* x, int64_t stride, int64_t rows, int64_t column, int64_t columns, uint32_t* out);
 

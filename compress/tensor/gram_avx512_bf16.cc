@@ -1,13 +1,11 @@
 #include "compress/tensor/gram_avx512_bf16.h"
 
 #include <algorithm>
-#include <atomic>
 #include <vector>
 
-#include <ATen/Parallel.h>
-
+#include "compress/tensor/aligned_buffer.h"
 #include "compress/tensor/bf16_tile.h"
-#include "compress/tensor/work_queue.h"
+#include "compress/tensor/parallel_items.h"
 
 namespace calipress::tensor {
 namespace {
@@ -17,7 +15,7 @@ namespace {
 constexpr int64_t kPairs = 256;
 constexpr int64_t kItemTiles = 8;    // an item of work: 8 tiles of rows ...
 constexpr int64_t kItemPanels = 8;   // ... by 8 panels of columns
-constexpr int64_t kLeftWords = kPairs * kTileRows;
+constexpr int64_t kLeftWords = kPairs * kTileRows + kPackSlack;
 constexpr int64_t kRightWords = kPairs * kTileColumns;
 
 int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
@@ -60,21 +58,15 @@ void MultiplyItem(const Item& item, const uint32_t* left, const uint32_t* right,
 
 void AccumulateGramAvx512Bf16(const uint16_t* x, int64_t tokens, int64_t features, float* sum) {
   const int64_t tiles = CeilDiv(features, kTileRows), panels = CeilDiv(features, kTileColumns);
-  auto left = Uninitialized<uint32_t>(tiles * kLeftWords + 4);
-  auto right = Uninitialized<uint32_t>(panels * kRightWords);
+  auto left = MakeAlignedBuffer<uint32_t>(tiles * kLeftWords);
+  auto right = MakeAlignedBuffer<uint32_t>(panels * kRightWords);
   const std::vector<Item> items = TriangleItems(features);
   for (int64_t t = 0; t < tokens; t += 2 * kPairs) {
     const uint16_t* block = x + t * features;
     const int64_t rows = std::min(2 * kPairs, tokens - t);
     const int64_t pairs = (rows + 1) / 2;
-    // Two tiles of 12 and one panel of 32 columns cost about the same.
-    ForEachItem(CeilDiv(tiles, 4), [&](int64_t item) {
-      // A tile's slack is the next tile's first words, so neighbours go in order within an item and the first of an
-      // item is packed last of all writers to it: by its own thread, into words that its predecessor never reaches,
-      // because a short block ends before them.
-      for (int64_t tile = item * 4; tile < std::min(tiles, item * 4 + 4); ++tile) {
-        PackLeft(block, features, rows, tile * kTileRows, features, left.get() + tile * kLeftWords);
-      }
+    ForEachItem(tiles, [&](int64_t tile) {
+      PackLeft(block, features, rows, tile * kTileRows, features, left.get() + tile * kLeftWords);
     });
     ForEachItem(panels, [&](int64_t panel) {
       PackRight(block, features, rows, panel * kTileColumns, features, right.get() + panel * kRightWords);

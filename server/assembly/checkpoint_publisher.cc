@@ -1,10 +1,12 @@
 #include "server/assembly/checkpoint_publisher.h"
 
+#include <google/protobuf/util/json_util.h>
+
 #include <algorithm>
+#include <map>
 #include <optional>
 #include <string>
-
-#include <google/protobuf/util/json_util.h>
+#include <string_view>
 
 #include "absl/strings/str_cat.h"
 #include "compress/arch/arch.h"
@@ -120,6 +122,14 @@ absl::Status CheckForeign(storage::ObjectStore& store, const v1::CompressionJob&
   return absl::OkStatus();
 }
 
+// An earlier try may have put other files there: they stay the job's own.
+std::vector<std::string> Union(std::vector<std::string> files, const std::optional<std::vector<std::string>>& earlier) {
+  for (const std::string& name : earlier.value_or(std::vector<std::string>())) {
+    if (std::find(files.begin(), files.end(), name) == files.end()) files.push_back(name);
+  }
+  return files;
+}
+
 // Moves a staged file over what an earlier try may have left at its target.
 absl::Status MoveOver(storage::ObjectStore& store, const std::string& from, const std::string& to) {
   CALIPRESS_ASSIGN_OR_RETURN(const bool left, store.Exists(to));
@@ -183,7 +193,7 @@ absl::Status PublishCheckpoint(storage::ObjectStore& store, const v1::Compressio
       CheckForeign(store, job, checkpoint, marker.value_or(std::vector<std::string>())));
   CALIPRESS_ASSIGN_OR_RETURN(const auto places, LocateShards(store, job.output(), checkpoint.shards, expected));
   const std::vector<std::string> files = checkpoint.Files();
-  if (!marker) CALIPRESS_RETURN_IF_ERROR(WriteMarker(store, root, files));
+  if (!marker || *marker != files) CALIPRESS_RETURN_IF_ERROR(WriteMarker(store, root, Union(files, marker)));
   CALIPRESS_RETURN_IF_ERROR(MoveShards(store, job, checkpoint.shards, places));
   CALIPRESS_RETURN_IF_ERROR(WriteBesides(store, job, checkpoint, *report));
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cctype>
 #include <cstdint>
 
 #include "absl/strings/str_cat.h"
@@ -25,6 +26,11 @@ std::string_view WithoutQuery(std::string_view uri) {
 }  // namespace
 
 bool IsCopiedFile(std::string_view name) {
+  // Anything else would be spelled differently in a file:// URI, and no loader asks for it.
+  const bool plain = std::all_of(name.begin(), name.end(), [](char c) {
+    return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '_' || c == '-' || c == '.';
+  });
+  if (!plain) return false;
   return std::find(kNames.begin(), kNames.end(), name) != kNames.end() || name.starts_with("chat_template.") ||
          name.starts_with("LICENSE") || (name.ends_with(".py") && name.size() > 3);
 }

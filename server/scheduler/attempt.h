@@ -54,7 +54,7 @@ enum class AttemptPhase {
 struct Attempt {
   // From 1.
   int number = 0;
-  AttemptPhase phase = AttemptPhase::kRunning;
+  AttemptPhase phase = AttemptPhase::kEnded;
   // "host:port" of rank 0's rendezvous store.
   std::string rendezvous;
   // In rank order.

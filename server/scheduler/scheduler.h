@@ -49,7 +49,7 @@ struct Job {
   int attempts_lost = 0;
   int attempts_failed = 0;
   // The newest one; number 0: none yet.
-  Attempt attempt{.number = 0, .phase = AttemptPhase::kEnded};
+  Attempt attempt;
   // Before this no new attempt starts (a pause after a failure).
   Time not_before;
   // Until then the next attempt waits for as many workers as it wants.

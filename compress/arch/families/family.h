@@ -1,7 +1,6 @@
 #pragma once
 
 #include <cstdint>
-#include <optional>
 #include <span>
 #include <string_view>
 
@@ -50,7 +49,7 @@ struct Defaults {
   int64_t max_positions;
   double norm_eps;
   double rope_theta;
-  std::optional<int64_t> sliding_window;
+  int64_t sliding_window;  // 0: none
   int64_t max_window_layers;
 };
 

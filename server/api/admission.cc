@@ -1,0 +1,170 @@
+#include "server/api/admission.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <string_view>
+
+#include "absl/strings/str_cat.h"
+#include "compress/base/error.h"
+#include "compress/base/status_macros.h"
+#include "compress/recipe/recipe.h"
+#include "server/api/error_mapping.h"
+#include "server/api/estimate.h"
+#include "server/api/request_checks.h"
+#include "server/api/source_model.h"
+
+namespace calipress::api {
+namespace {
+
+constexpr std::string_view kOwnFolder = "_calipress/";
+
+bool UsesText(const v1::Recipe& recipe) {
+  return recipe.evaluation().perplexity_size() > 0 ||
+         std::any_of(recipe.calibration().sources().begin(), recipe.calibration().sources().end(),
+                     [](const v1::CalibrationSource& source) { return source.has_text(); });
+}
+
+// A folder's URI in one spelling, with a slash at its end: "file:///a//b/../c/" and "/a/c" are one folder.
+std::string Folder(std::string_view uri) {
+  std::string scheme = storage::UriScheme(uri);
+  const size_t start = uri.find("://");
+  std::string_view path = start == std::string_view::npos ? uri : uri.substr(start + 3);
+  if (scheme != "file") path = path.substr(0, path.find('?'));
+  std::string normal = std::filesystem::path(std::string(path)).lexically_normal().string();
+  while (!normal.empty() && normal.back() == '/') normal.pop_back();
+  return scheme + "://" + normal + "/";
+}
+
+// The object's path below the folder. The store lists them as the folder was spelled.
+std::string Below(const std::string& folder_uri, const std::string& uri) {
+  const std::string folder = Folder(folder_uri);
+  const std::string object = Folder(uri);
+  return object.starts_with(folder) ? object.substr(folder.size()) : object;
+}
+
+absl::Status CheckOutput(storage::ObjectStore& store, const v1::CompressionJob& job) {
+  const std::string& output = job.output();
+  if (Folder(output).starts_with(Folder(job.model()))) {
+    return ViolationsError(reason::kInvalidRequest,
+                           {{"output", "lies in the model's own folder; give another one"}});
+  }
+  auto info = store.Stat(output);
+  if (!info.ok() && !absl::IsNotFound(info.status())) return info.status();
+  if (info.ok() && !info->is_folder) {
+    return PreconditionError(reason::kOutputExists, absl::StrCat("output ", storage::RedactUri(output),
+                                                                 " is a file; give a folder that is empty or new"));
+  }
+  CALIPRESS_ASSIGN_OR_RETURN(const auto objects, store.List(output));
+  for (const storage::ObjectInfo& object : objects) {
+    const std::string name = Below(output, object.uri);
+    if (name.starts_with(kOwnFolder)) continue;
+    return PreconditionError(reason::kOutputExists,
+                             absl::StrCat("output ", storage::RedactUri(output), " is not empty (", objects.size(),
+                                          " files, ", BoundedText(name.substr(0, name.size() - 1), 100),
+                                          " among them); give a folder that is empty or new"));
+  }
+  return absl::OkStatus();
+}
+
+// Texts and token files that are missing or empty.
+absl::StatusOr<std::vector<FieldViolation>> CheckData(storage::ObjectStore& store, const v1::Recipe& recipe) {
+  std::vector<FieldViolation> violations;
+  for (const RecipeUri& uri : UrisOf(recipe)) {
+    if (uri.field == "recipe.evaluation.reference") continue;
+    auto info = store.Stat(uri.uri);
+    const std::string shown = BoundedText(storage::RedactUri(uri.uri), 200);
+    if (absl::IsNotFound(info.status())) {
+      violations.push_back({uri.field, absl::StrCat("there is no ", shown, " that the coordinator can read")});
+    } else if (!info.ok()) {
+      return Annotate(info.status(), uri.field);
+    } else if (info->is_folder) {
+      violations.push_back({uri.field, absl::StrCat(shown, " is a folder; give a file")});
+    } else if (info->size == 0) {
+      violations.push_back({uri.field, absl::StrCat(shown, " is empty")});
+    }
+  }
+  return violations;
+}
+
+absl::Status CheckReference(storage::ObjectStore& store, const std::string& reference, const SourceModel& model) {
+  auto other = InspectModel(store, reference);
+  if (!other.ok()) return Annotate(other.status(), "recipe.evaluation.reference");
+  if (other->spec.vocabulary != model.spec.vocabulary) {
+    return PreconditionError(reason::kUnsupportedCombination,
+                             absl::StrCat("the reference has a vocabulary of ", other->spec.vocabulary,
+                                          ", the model one of ", model.spec.vocabulary,
+                                          ": their distributions cannot be compared"));
+  }
+  return absl::OkStatus();
+}
+
+// Tokens that will be calibrated with; an upper bound where a file says how many.
+absl::StatusOr<int64_t> CalibrationTokens(storage::ObjectStore& store, const v1::Calibration& calibration) {
+  const int64_t asked = int64_t{calibration.samples()} * calibration.sequence_length();
+  if (asked > 0) return asked;
+  int64_t tokens = 0;
+  for (const v1::CalibrationSource& source : calibration.sources()) {
+    if (!source.has_token_ids()) continue;
+    CALIPRESS_ASSIGN_OR_RETURN(const auto info, store.Stat(source.token_ids().uri()));
+    tokens += info.size / 4;  // int32 or int64
+  }
+  return tokens;
+}
+
+absl::Status CheckFits(const v1::CompressionJob& job, const SourceModel& model,
+                       const std::vector<v1::WorkerInfo>& workers) {
+  const int64_t needed = LeastMemory(job.recipe(), model);
+  int64_t largest = 0;
+  std::string owner;
+  for (const v1::WorkerInfo& worker : workers) {
+    if (worker.state() == v1::WorkerInfo::LOST) continue;
+    if (!job.placement().device().empty() && worker.device() != job.placement().device()) continue;
+    // One that does not say how much it has is given the benefit of the doubt.
+    if (worker.memory_bytes() <= 0 || worker.memory_bytes() >= needed) return absl::OkStatus();
+    if (worker.memory_bytes() > largest) {
+      largest = worker.memory_bytes();
+      owner = worker.id();
+    }
+  }
+  if (largest == 0) return absl::OkStatus();  // nobody is there yet; the job waits
+  return PreconditionError(reason::kInsufficientMemory,
+                           absl::StrCat("a worker needs at least ", needed,
+                                        " bytes for one block and its statistics; the largest, ", owner, ", has ",
+                                        largest));
+}
+
+}  // namespace
+
+absl::StatusOr<v1::CompressionJob> Admission::Admit(const v1::CompressionJob& job,
+                                                    const std::vector<v1::WorkerInfo>& workers) const {
+  CALIPRESS_ASSIGN_OR_RETURN(const SourceModel model, InspectModel(store_, job.model()));
+  if (model.quantized && job.recipe().steps_size() > 0) {
+    return PreconditionError(reason::kUnsupportedCombination,
+                             absl::StrCat("model ", storage::RedactUri(job.model()),
+                                          " is quantized already (quantization_config in its config.json); give the "
+                                          "original, or a recipe without steps to evaluate it"));
+  }
+  v1::CompressionJob admitted = job;
+  *admitted.mutable_recipe() = recipe::Resolve(job.recipe(), model.spec);
+
+  std::vector<FieldViolation> violations = recipe::ValidateForModel(admitted.recipe(), model.spec, "recipe");
+  const bool recipe_fits = violations.empty();
+  CALIPRESS_ASSIGN_OR_RETURN(const auto data, CheckData(store_, admitted.recipe()));
+  violations.insert(violations.end(), data.begin(), data.end());
+  if (!violations.empty()) {
+    return ViolationsError(recipe_fits ? reason::kInvalidCalibrationData : reason::kInvalidRecipe, violations);
+  }
+  if (!job.output().empty()) CALIPRESS_RETURN_IF_ERROR(CheckOutput(store_, job));
+  if (UsesText(admitted.recipe())) CALIPRESS_RETURN_IF_ERROR(CheckTokenizer(store_, job.model(), model.spec));
+  if (!admitted.recipe().evaluation().reference().empty()) {
+    CALIPRESS_RETURN_IF_ERROR(CheckReference(store_, admitted.recipe().evaluation().reference(), model));
+  }
+  CALIPRESS_RETURN_IF_ERROR(CheckFits(admitted, model, workers));
+  InputSizes sizes;
+  CALIPRESS_ASSIGN_OR_RETURN(sizes.calibration_tokens,
+                             CalibrationTokens(store_, admitted.recipe().calibration()));
+  *admitted.mutable_estimate() = EstimateJob(admitted, model, sizes);
+  return admitted;
+}
+
+}  // namespace calipress::api

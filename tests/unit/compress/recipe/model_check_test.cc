@@ -1,0 +1,216 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "absl/strings/str_cat.h"
+#include "compress/recipe/recipe.h"
+
+namespace calipress::recipe {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Not;
+using ::testing::StartsWith;
+
+// stories260k's shape: 172 inputs of down_proj are a multiple of 4 alone.
+arch::ArchSpec Model(int64_t intermediate = 172) {
+  const auto spec = arch::ParseConfig(absl::StrCat(
+      R"({"architectures": ["LlamaForCausalLM"], "model_type": "llama", "vocab_size": 512, "hidden_size": 64,
+          "intermediate_size": )",
+      intermediate,
+      R"(, "num_hidden_layers": 5, "num_attention_heads": 8, "num_key_value_heads": 4, "hidden_act": "silu",
+          "max_position_embeddings": 512, "rms_norm_eps": 1e-05, "tie_word_embeddings": true,
+          "torch_dtype": "float32"})"));
+  EXPECT_TRUE(spec.ok()) << spec.status();
+  return spec.ok() ? *spec : arch::ArchSpec();
+}
+
+std::vector<std::string> Found(std::string_view yaml, const arch::ArchSpec& spec = Model()) {
+  const auto recipe = ParseYaml(yaml);
+  EXPECT_TRUE(recipe.ok()) << recipe.status();
+  std::vector<std::string> all;
+  if (!recipe.ok()) return all;
+  for (const FieldViolation& v : ValidateForModel(Resolve(*recipe, spec), spec, "recipe")) {
+    all.push_back(v.field + ": " + v.description);
+  }
+  return all;
+}
+
+TEST(ValidateForModel, OffersTheLargestGroupThatDivides) {
+  EXPECT_THAT(Found("steps: [{gptq: {group_size: 64}}]"),
+              ElementsAre(AllOf(StartsWith("recipe.steps[0].gptq.group_size: 64 does not divide the 172 inputs of "
+                                           "model.layers.0.mlp.down_proj (and 4 more)"),
+                                HasSubstr("divides every targeted linear is 4."))));
+  // 128 divides neither 64 nor 172.
+  EXPECT_THAT(Found("steps: [{rtn: {}}]"),
+              ElementsAre(AllOf(StartsWith("recipe.steps[0].rtn.group_size: 128 does not divide the 64 inputs of "
+                                           "model.layers.0.self_attn.q_proj (and 34 more)"),
+                                HasSubstr("linear is 4."))));
+  EXPECT_THAT(Found("steps: [{rtn: {group_size: 4}}]"), IsEmpty());
+  EXPECT_THAT(Found("steps: [{rtn: {group_size: -1}}]"), IsEmpty());
+  EXPECT_THAT(Found("steps: [{rtn: {group_size: 64}, ignore: ['re:.*down_proj', lm_head]}]"), IsEmpty());
+  EXPECT_THAT(Found("steps: [{rtn: {group_size: 100}}]", Model(192)), ElementsAre(HasSubstr("linear is 64.")));
+}
+
+TEST(ValidateForModel, TargetsAndIgnoredPathsMustBeThere) {
+  EXPECT_THAT(Found("steps: [{rtn: {group_size: 4}, targets: [Linear, model.layers.9.mlp.up_proj, 're:mlp']}]"),
+              ElementsAre(AllOf(StartsWith("recipe.steps[0].targets[1]: 'model.layers.9.mlp.up_proj' matches no linear"),
+                                HasSubstr("like 'model.layers.0.self_attn.q_proj'")),
+                          StartsWith("recipe.steps[0].targets[2]: 're:mlp' matches no linear")));
+  EXPECT_THAT(Found("steps: [{rtn: {group_size: 4}, ignore: [model.layers.0.mlp.up, 're:.*mlp\\.gate$', lm_head]}]"),
+              ElementsAre(StartsWith("recipe.steps[0].ignore[0]: 'model.layers.0.mlp.up' is no linear")));
+}
+
+TEST(ValidateForModel, StepsMustAct) {
+  EXPECT_THAT(Found("steps: [{gptq: {group_size: 4}}, {rtn: {group_size: 4}}]"),
+              ElementsAre(StartsWith("recipe.steps[0]: acts on no linear")));
+  EXPECT_THAT(Found("steps: [{rtn: {group_size: 4}, ignore: [Linear]}]"),
+              ElementsAre(StartsWith("recipe.steps[0]: acts on no linear")));
+}
+
+TEST(ValidateForModel, TheHeadCannotBeQuantizedYet) {
+  EXPECT_THAT(Found("steps: [{rtn: {group_size: 4}, targets: [Linear, lm_head], ignore: ['re:xyz']}]"),
+              ElementsAre(AllOf(StartsWith("recipe.steps[0].targets:"), HasSubstr("lm_head"))));
+  EXPECT_THAT(Found("steps: [{rtn: {group_size: 4}, targets: ['re:.*'], ignore: ['re:xyz']}]"),
+              ElementsAre(StartsWith("recipe.steps[0].targets: match lm_head")));
+  // The default ignores it.
+  EXPECT_THAT(Found("steps: [{rtn: {group_size: 4}, targets: ['re:.*']}]"), IsEmpty());
+  EXPECT_THAT(Found("steps: [{rtn: {group_size: 4}, ignore: ['re:xyz']}]"), IsEmpty());
+}
+
+TEST(ValidateForModel, FusedLinearsShareAScheme) {
+  EXPECT_THAT(Found("steps: [{rtn: {group_size: 4}, ignore: ['re:.*k_proj', lm_head]}]"),
+              ElementsAre(AllOf(StartsWith("recipe.steps: linears that loaders fuse"),
+                                HasSubstr("model.layers.0.self_attn.k_proj: dense"),
+                                HasSubstr("q_proj: 4 bits, groups of 4, symmetric"), HasSubstr("(and 4 more)"),
+                                Not(HasSubstr("up_proj")))));
+  EXPECT_THAT(Found("steps: [{rtn: {group_size: 4}}, {rtn: {bits: 8, group_size: 4}, targets: ['re:.*up_proj']}]"),
+              ElementsAre(AllOf(HasSubstr("gate_proj: 4 bits"), HasSubstr("up_proj: 8 bits"))));
+  // One scheme by two methods is one scheme.
+  EXPECT_THAT(Found("steps: [{gptq: {group_size: 4}}, {rtn: {group_size: 4}, targets: ['re:.*up_proj']}]"), IsEmpty());
+  // o and down stand alone.
+  EXPECT_THAT(Found("steps: [{rtn: {group_size: 4}, ignore: ['re:.*(o|down)_proj', lm_head]}]"), IsEmpty());
+}
+
+TEST(ValidateForModel, LengthsStayWithinThePositions) {
+  EXPECT_THAT(Found(R"(
+calibration: {sequence_length: 513, sources: [{text: {uri: a.txt}}]}
+evaluation: {perplexity: [{name: a, uri: a.txt}, {name: b, uri: b.txt, sequence_length: 1024}]}
+)"),
+              ElementsAre(StartsWith("recipe.calibration.sequence_length: 513 is more than the 512 positions"),
+                          StartsWith("recipe.evaluation.perplexity[1].sequence_length: 1024 is more")));
+}
+
+TEST(Resolve, FillsEveryDefault) {
+  const auto recipe = ParseYaml(R"(
+calibration: {sources: [{text: {uri: a.txt}}]}
+steps: [{gptq: {}}, {rtn: {bits: 8}}]
+evaluation: {perplexity: [{name: a, uri: a.txt}]}
+)");
+  ASSERT_TRUE(recipe.ok());
+  const v1::Recipe resolved = Resolve(*recipe, Model());
+  const auto expected = ParseYaml(R"(
+calibration:
+  sources: [{text: {uri: a.txt, field: text, layout: pack}}]
+  samples: 128
+  sequence_length: 512
+  micro_batch: 4
+steps:
+  - targets: [Linear]
+    ignore: [lm_head]
+    gptq: {bits: 4, group_size: 128, symmetric: true, act_order: true, damping: 0.01, true_sequential: true,
+           block_size: 128, on_numeric_failure: fallback}
+  - targets: [Linear]
+    ignore: [lm_head]
+    rtn: {bits: 8, group_size: 128, symmetric: true}
+output: {format: compressed-tensors, max_shard_bytes: 5000000000}
+evaluation:
+  perplexity: [{name: a, uri: a.txt, field: text, sequence_length: 512}]
+  divergence: true
+propagation: compressed
+)");
+  ASSERT_TRUE(expected.ok()) << expected.status();
+  EXPECT_EQ(resolved.DebugString(), expected->DebugString());
+  // Resolving again changes nothing, and what was resolved is valid.
+  EXPECT_EQ(Resolve(resolved, Model()).DebugString(), resolved.DebugString());
+  EXPECT_THAT(Validate(resolved, true, "recipe"), IsEmpty());
+}
+
+TEST(Resolve, KeepsWhatIsGiven) {
+  const auto recipe = ParseYaml(R"(
+calibration: {sources: [{text: {uri: a.jsonl, field: body, layout: window}}], samples: 3, sequence_length: 100}
+steps: [{gptq: {symmetric: false, act_order: false, damping: 0.5, block_size: 64, on_numeric_failure: fail}}]
+evaluation: {divergence: false}
+)");
+  ASSERT_TRUE(recipe.ok());
+  const v1::Recipe resolved = Resolve(*recipe, Model());
+  EXPECT_EQ(resolved.calibration().micro_batch(), 20);
+  EXPECT_EQ(resolved.calibration().sources(0).DebugString(), recipe->calibration().sources(0).DebugString());
+  EXPECT_FALSE(resolved.steps(0).gptq().symmetric());
+  EXPECT_FALSE(resolved.steps(0).gptq().act_order());
+  EXPECT_EQ(resolved.steps(0).gptq().on_numeric_failure(), v1::ON_NUMERIC_FAILURE_FAIL);
+  EXPECT_FALSE(resolved.evaluation().divergence());
+}
+
+TEST(Resolve, OriginalActivationsHaveNoOrder) {
+  const auto recipe = ParseYaml("propagation: original\nsteps: [{gptq: {}}]");
+  ASSERT_TRUE(recipe.ok());
+  EXPECT_TRUE(Resolve(*recipe, Model()).steps(0).gptq().has_true_sequential());
+  EXPECT_FALSE(Resolve(*recipe, Model()).steps(0).gptq().true_sequential());
+}
+
+TEST(Resolve, AFileOfIdsDecidesItsShape) {
+  const auto recipe = ParseYaml("calibration: {sources: [{token_ids: {uri: a.npy}}]}\nsteps: [{gptq: {}}]");
+  ASSERT_TRUE(recipe.ok());
+  const v1::Recipe resolved = Resolve(*recipe, Model());
+  EXPECT_FALSE(resolved.calibration().has_samples());
+  EXPECT_FALSE(resolved.calibration().has_sequence_length());
+  EXPECT_FALSE(resolved.calibration().has_micro_batch());
+  EXPECT_EQ(DefaultMicroBatch(256), 8);
+  EXPECT_EQ(DefaultMicroBatch(3000), 1);
+}
+
+TEST(Resolve, AnEvaluationHasNoOutput) {
+  const auto recipe = ParseYaml("evaluation: {perplexity: [{name: a, uri: a.txt}]}");
+  ASSERT_TRUE(recipe.ok());
+  const v1::Recipe resolved = Resolve(*recipe, Model());
+  EXPECT_FALSE(resolved.has_output());
+  EXPECT_FALSE(resolved.has_calibration());
+}
+
+TEST(Presets, ParseValidateAndSaySomething) {
+  ASSERT_EQ(Presets().size(), 3u);
+  std::vector<std::string> names;
+  const arch::ArchSpec spec = [] {
+    arch::ArchSpec model = Model(256);
+    model.hidden = 256;  // groups of 128 divide
+    model.head_dim = 32;
+    return model;
+  }();
+  for (const Preset& preset : Presets()) {
+    names.push_back(preset.name);
+    SCOPED_TRACE(preset.name);
+    EXPECT_GT(preset.summary.size(), 20u);
+    EXPECT_NE(preset.summary[0], '#');
+    auto recipe = ParseYaml(preset.yaml);
+    ASSERT_TRUE(recipe.ok()) << recipe.status();
+    if (NeedsStatistics(recipe->steps(0))) {
+      // A preset leaves the text to the user, and says so.
+      const auto violations = Validate(*recipe, true, "recipe");
+      ASSERT_EQ(violations.size(), 1u);
+      EXPECT_EQ(violations[0].field, "recipe.calibration.sources");
+      EXPECT_THAT(violations[0].description, HasSubstr("--set calibration.sources[0].text.uri=train.jsonl"));
+      ASSERT_TRUE(ApplySet("calibration.sources[0].text.uri=train.jsonl", &*recipe).ok());
+    }
+    EXPECT_THAT(Validate(*recipe, true, "recipe"), IsEmpty());
+    const v1::Recipe resolved = Resolve(*recipe, spec);
+    EXPECT_THAT(Validate(resolved, true, "recipe"), IsEmpty());
+    EXPECT_THAT(ValidateForModel(resolved, spec, "recipe"), IsEmpty());
+  }
+  EXPECT_THAT(names, ElementsAre("gptq-w4a16", "gptq-w4a16-asym", "rtn-w4a16"));
+}
+
+}  // namespace
+}  // namespace calipress::recipe

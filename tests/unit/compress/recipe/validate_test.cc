@@ -1,0 +1,196 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <chrono>
+
+#include "absl/strings/str_cat.h"
+#include "compress/recipe/recipe.h"
+#include "google/protobuf/unknown_field_set.h"
+
+namespace calipress::recipe {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::StartsWith;
+
+v1::Recipe Parsed(std::string_view yaml) {
+  auto recipe = ParseYaml(yaml);
+  EXPECT_TRUE(recipe.ok()) << recipe.status();
+  return recipe.ok() ? *std::move(recipe) : v1::Recipe();
+}
+
+std::vector<std::string> Found(const v1::Recipe& recipe, bool has_output = true) {
+  std::vector<std::string> all;
+  for (const FieldViolation& v : Validate(recipe, has_output, "recipe")) all.push_back(v.field + ": " + v.description);
+  return all;
+}
+std::vector<std::string> Found(std::string_view yaml, bool has_output = true) {
+  return Found(Parsed(yaml), has_output);
+}
+
+constexpr char kCalibration[] = "calibration: {sources: [{text: {uri: a.jsonl}}]}\n";
+
+TEST(Validate, AcceptsWhatIsRight) {
+  EXPECT_THAT(Found(absl::StrCat(kCalibration, "steps: [{gptq: {}}]")), IsEmpty());
+  EXPECT_THAT(Found("steps: [{rtn: {bits: 3, group_size: -1}}]"), IsEmpty());
+  EXPECT_THAT(Found("calibration: {sources: [{token_ids: {uri: s3://b/ids.npy}}]}\nsteps: [{gptq: {}}]"), IsEmpty());
+  EXPECT_THAT(Found("evaluation: {perplexity: [{name: a, uri: A.TXT}], reference: other}", false), IsEmpty());
+}
+
+TEST(Validate, ReportsEverythingAtOnceWithPaths) {
+  EXPECT_THAT(Found(R"(
+calibration: {sources: [{text: {uri: a.jsonl}}], samples: 0, sequence_length: 0, micro_batch: 0}
+steps:
+  - gptq: {bits: 5, group_size: 0, damping: 0, block_size: 8}
+    targets: ["re:("]
+  - targets: [Linear]
+  - rtn: {bits: 1, group_size: -2}
+output: {format: gguf, max_shard_bytes: 0}
+evaluation: {perplexity: [{uri: a.csv, sequence_length: 1, max_windows: -1}]}
+)"),
+              ElementsAre(AllOf(StartsWith("recipe.steps[0].targets[0]:"), HasSubstr("regular expression")),
+                          StartsWith("recipe.steps[0].gptq.bits: must be 2, 3, 4 or 8, not 5"),
+                          StartsWith("recipe.steps[0].gptq.group_size:"), StartsWith("recipe.steps[0].gptq.damping:"),
+                          StartsWith("recipe.steps[0].gptq.block_size:"),
+                          StartsWith("recipe.steps[1]: has no method"), StartsWith("recipe.steps[2].rtn.bits:"),
+                          StartsWith("recipe.steps[2].rtn.group_size:"), StartsWith("recipe.calibration.samples:"),
+                          StartsWith("recipe.calibration.sequence_length:"),
+                          StartsWith("recipe.calibration.micro_batch:"), StartsWith("recipe.output.format:"),
+                          StartsWith("recipe.output.max_shard_bytes:"),
+                          StartsWith("recipe.evaluation.perplexity[0].name: is required"),
+                          StartsWith("recipe.evaluation.perplexity[0].uri: must name a .txt"),
+                          StartsWith("recipe.evaluation.perplexity[0].sequence_length:"),
+                          StartsWith("recipe.evaluation.perplexity[0].max_windows:")));
+}
+
+TEST(Validate, SaysHowToGiveTheMissingSource) {
+  EXPECT_THAT(Found("steps: [{rtn: {}}, {gptq: {}}]"),
+              ElementsAre("recipe.calibration.sources: step 1 (gptq) needs calibration text, and the recipe names none; "
+                          "give it with --calibration URI, or --set calibration.sources[0].text.uri=train.jsonl"));
+  EXPECT_THAT(Found("steps: [{rtn: {}}]"), IsEmpty());
+}
+
+TEST(Validate, Sources) {
+  const auto with = [](const std::string& sources) {
+    return Found(absl::StrCat("calibration: {sources: ", sources, "}\nsteps: [{gptq: {}}]"));
+  };
+  EXPECT_THAT(with("[{text: {uri: a.jsonl}}, {text: {uri: b.jsonl}}]"), ElementsAre(HasSubstr("give exactly one")));
+  EXPECT_THAT(with("[{}]"), ElementsAre(StartsWith("recipe.calibration.sources[0]: has no source")));
+  EXPECT_THAT(with("[{text: {}}]"), ElementsAre("recipe.calibration.sources[0].text.uri: is required"));
+  EXPECT_THAT(with("[{text: {uri: a.npy}}]"), ElementsAre(HasSubstr(".text.uri: must name a .txt or a .jsonl")));
+  EXPECT_THAT(with("[{token_ids: {uri: a.txt}}]"), ElementsAre(HasSubstr(".token_ids.uri: must name a .npy")));
+  EXPECT_THAT(with("[{text: {uri: 'ftp://b/a.txt'}}]"), ElementsAre(StartsWith("recipe.calibration.sources[0].text")));
+}
+
+TEST(Validate, DampingIsAShareAboveZero) {
+  const auto with = [](const std::string& damping) {
+    return Found(absl::StrCat(kCalibration, "steps: [{gptq: {damping: ", damping, "}}]"));
+  };
+  EXPECT_THAT(with("1e-6"), IsEmpty());
+  EXPECT_THAT(with("1"), IsEmpty());
+  EXPECT_THAT(with("0"), ElementsAre(HasSubstr("above 0")));
+  EXPECT_THAT(with("-0.1"), ElementsAre(HasSubstr("above 0")));
+  EXPECT_THAT(with("1.01"), ElementsAre(HasSubstr("at most 1")));
+  v1::Recipe recipe = Parsed(absl::StrCat(kCalibration, "steps: [{gptq: {}}]"));
+  recipe.mutable_steps(0)->mutable_gptq()->set_damping(std::numeric_limits<double>::quiet_NaN());
+  EXPECT_THAT(Found(recipe), ElementsAre(HasSubstr("damping")));
+}
+
+TEST(Validate, TrueSequentialAndOriginalExclude) {
+  const std::string original = absl::StrCat(kCalibration, "propagation: original\n");
+  EXPECT_THAT(Found(original + "steps: [{gptq: {true_sequential: true}}]"),
+              ElementsAre(StartsWith("recipe.steps[0].gptq.true_sequential: is not possible")));
+  EXPECT_THAT(Found(original + "steps: [{gptq: {true_sequential: false}}]"), IsEmpty());
+  EXPECT_THAT(Found(original + "steps: [{gptq: {}}]"), IsEmpty());
+}
+
+TEST(Validate, OutputStepsAndEvaluationGoTogether) {
+  EXPECT_THAT(Found("{}", true), ElementsAre(HasSubstr("needs at least one step")));
+  EXPECT_THAT(Found("steps: [{rtn: {}}]", false),
+              ElementsAre(StartsWith("recipe.steps: a job with steps needs an output"),
+                          StartsWith("recipe.evaluation: a job without an output")));
+  EXPECT_THAT(Found("steps: [{rtn: {}}]\nevaluation: {reference: m}"),
+              ElementsAre(StartsWith("recipe.evaluation.reference: a job with steps")));
+}
+
+TEST(Validate, EvaluationNamesAreUnique) {
+  EXPECT_THAT(Found("evaluation: {perplexity: [{name: a, uri: a.txt}, {name: a, uri: b.txt}]}", false),
+              ElementsAre(StartsWith("recipe.evaluation.perplexity[1].name: 'a' is used twice")));
+}
+
+TEST(Validate, BoundsWhatARequestCanCost) {
+  v1::Recipe recipe = Parsed(absl::StrCat(kCalibration, "steps: [{gptq: {}}]"));
+  recipe.mutable_calibration()->set_samples(std::numeric_limits<int32_t>::max());
+  recipe.mutable_calibration()->set_sequence_length(std::numeric_limits<int32_t>::max());
+  EXPECT_THAT(Found(recipe), ElementsAre(HasSubstr("268435456 tokens")));
+  recipe = Parsed("steps: [{rtn: {}}]");
+  recipe.mutable_steps(0)->add_targets(std::string(10'000, 'a'));
+  EXPECT_THAT(Found(recipe), ElementsAre(HasSubstr("at most 512")));
+  for (int i = 0; i < 1000; ++i) recipe.mutable_steps(0)->add_targets("re:a");
+  EXPECT_THAT(Found(recipe), ElementsAre(HasSubstr("at most 256 patterns")));
+  for (int i = 0; i < 1000; ++i) recipe.add_steps();
+  EXPECT_THAT(Found(recipe), ElementsAre(HasSubstr("at most 32 steps")));
+}
+
+TEST(Validate, RefusesWhatANewerClientKnows) {
+  v1::Recipe recipe = Parsed("steps: [{rtn: {}}]");
+  recipe.set_propagation(static_cast<v1::Propagation>(9));
+  EXPECT_THAT(Found(recipe), ElementsAre(StartsWith("recipe.propagation:")));
+  recipe = Parsed("steps: [{rtn: {}}]");
+  v1::Step* step = recipe.mutable_steps(0);
+  step->GetReflection()->MutableUnknownFields(step)->AddVarint(500, 1);
+  EXPECT_THAT(Found(recipe), ElementsAre(StartsWith("recipe.steps[0]: has fields that this version does not know")));
+}
+
+google::protobuf::RepeatedPtrField<std::string> List(std::initializer_list<std::string> texts) {
+  google::protobuf::RepeatedPtrField<std::string> list;
+  for (const std::string& text : texts) list.Add(std::string(text));
+  return list;
+}
+
+TEST(MatchesAny, LinearPathAndExpression) {
+  constexpr char kQuery[] = "model.layers.0.self_attn.q_proj";
+  EXPECT_TRUE(MatchesAny(List({"Linear"}), kQuery));
+  EXPECT_FALSE(MatchesAny(List({"Linear"}), "lm_head"));
+  EXPECT_TRUE(MatchesAny(List({kQuery}), kQuery));
+  EXPECT_FALSE(MatchesAny(List({"model.layers.0"}), kQuery));
+  EXPECT_TRUE(MatchesAny(List({"re:model\\.layers\\.0"}), kQuery));  // anchored at the start, not at the end
+  EXPECT_FALSE(MatchesAny(List({"re:q_proj"}), kQuery));
+  EXPECT_TRUE(MatchesAny(List({"x", "re:.*q_proj$"}), kQuery));
+  EXPECT_FALSE(MatchesAny(List({"re:("}), kQuery));
+  EXPECT_FALSE(MatchesAny(List({}), kQuery));
+}
+
+TEST(MatchesAny, HostileExpressionsTakeLinearTime) {
+  const auto start = std::chrono::steady_clock::now();
+  EXPECT_FALSE(MatchesAny(List({"re:(a+)+$"}), std::string(5000, 'a') + "b"));
+  EXPECT_THAT(Validate(Parsed("steps: [{rtn: {}, targets: ['re:((a{1000}){1000}){1000}', 're:(?=a)b']}]"), true, "r"),
+              testing::SizeIs(2));
+  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(2));
+}
+
+TEST(Steps, LastMatchingStepActs) {
+  const v1::Recipe recipe = Parsed(R"(
+steps:
+  - gptq: {bits: 8, group_size: 32, symmetric: false}
+  - rtn: {}
+    targets: ["re:.*down_proj"]
+    ignore: [b.down_proj]
+)");
+  EXPECT_EQ(StepFor(recipe, "a.q_proj"), 0);
+  EXPECT_EQ(StepFor(recipe, "a.down_proj"), 1);
+  EXPECT_EQ(StepFor(recipe, "b.down_proj"), 0);
+  EXPECT_EQ(StepFor(recipe, "lm_head"), -1);
+  EXPECT_EQ(SchemeOf(recipe.steps(0)), (checkpoint::QuantizationScheme{8, 32, false}));
+  EXPECT_EQ(SchemeOf(recipe.steps(1)), (checkpoint::QuantizationScheme{4, 128, true}));
+  EXPECT_EQ(MethodName(recipe.steps(0)), "gptq");
+  EXPECT_EQ(MethodName(recipe.steps(1)), "rtn");
+  EXPECT_TRUE(NeedsStatistics(recipe.steps(0)));
+  EXPECT_FALSE(NeedsStatistics(recipe.steps(1)));
+}
+
+}  // namespace
+}  // namespace calipress::recipe
