@@ -16,15 +16,15 @@ struct RopeScaling {
   enum class Kind { kNone, kLinear, kDynamic, kLlama3, kYarn };
   Kind kind = Kind::kNone;
   double factor = 1.0;
-  double low_frequency_factor = 1.0;   // llama3
-  double high_frequency_factor = 4.0;  // llama3
-  double beta_fast = 32.0;             // yarn
-  double beta_slow = 1.0;              // yarn
+  double low_frequency_factor = 1.0;       // llama3
+  double high_frequency_factor = 4.0;      // llama3
+  double beta_fast = 32.0;                 // yarn
+  double beta_slow = 1.0;                  // yarn
   std::optional<double> attention_factor;  // yarn; default 0.1 ln(factor) + 1
   std::optional<double> mscale;            // yarn
   std::optional<double> mscale_all_dim;    // yarn
   bool truncate = true;                    // yarn
-  int64_t original_max_positions = 0;  // llama3, yarn
+  int64_t original_max_positions = 0;      // llama3, yarn
 };
 
 enum class Activation { kSilu, kGelu, kGeluTanh };
@@ -57,9 +57,20 @@ struct ArchSpec {
 
 // What a tensor is for.
 enum class Role {
-  kEmbedding, kFinalNorm, kHead,
-  kInputNorm, kQuery, kKey, kValue, kQueryNorm, kKeyNorm, kOutput,
-  kPostAttentionNorm, kGate, kUp, kDown,
+  kEmbedding,
+  kFinalNorm,
+  kHead,
+  kInputNorm,
+  kQuery,
+  kKey,
+  kValue,
+  kQueryNorm,
+  kKeyNorm,
+  kOutput,
+  kPostAttentionNorm,
+  kGate,
+  kUp,
+  kDown,
 };
 
 // "q_proj" and so on, for progress lines.

@@ -115,8 +115,8 @@ void ReadDtype(ConfigFields* fields, ArchSpec* spec) {
 std::vector<bool> ReadLayerTypes(const json& list, ConfigFields* fields, int64_t blocks) {
   std::vector<bool> slides;
   if (!list.is_array() || static_cast<int64_t>(list.size()) != blocks) {
-    fields->Corrupt("layer_types", absl::StrCat("must be a list with one entry for each of the ", blocks,
-                                                " of num_hidden_layers"));
+    fields->Corrupt("layer_types",
+                    absl::StrCat("must be a list with one entry for each of the ", blocks, " of num_hidden_layers"));
     return slides;
   }
   for (const json& item : list) {
@@ -133,9 +133,10 @@ std::vector<bool> ReadLayerTypes(const json& list, ConfigFields* fields, int64_t
 void ReadWindows(const Family& family, ConfigFields* fields, ArchSpec* spec) {
   spec->sliding_window.assign(static_cast<size_t>(spec->blocks), 0);
   if (family.refuses_layer_types && fields->HasKey("layer_types")) {
-    fields->Unsupported("layer_types", absl::StrCat("makes this a ministral model for transformers, which calipress has "
-                                                    "no table for; supported: ",
-                                                    absl::StrJoin(KnownModelTypes(), ", ")));
+    fields->Unsupported("layer_types",
+                        absl::StrCat("makes this a ministral model for transformers, which calipress has "
+                                     "no table for; supported: ",
+                                     absl::StrJoin(KnownModelTypes(), ", ")));
     return;
   }
   if (family.windows == Windows::kNone) return;
@@ -189,16 +190,16 @@ absl::StatusOr<ArchSpec> ParseConfig(std::string_view config_json) {
   spec.model_type = fields.Text("model_type", "");
   if (!fields.status().ok()) return fields.status();
   if (spec.model_type.empty()) {
-    return PreconditionError(reason::kSourceModelCorrupt,
-                             absl::StrCat("config.json: model_type is missing; supported: ",
-                                          absl::StrJoin(KnownModelTypes(), ", ")));
+    return PreconditionError(
+        reason::kSourceModelCorrupt,
+        absl::StrCat("config.json: model_type is missing; supported: ", absl::StrJoin(KnownModelTypes(), ", ")));
   }
   const Family* family = FindFamily(spec.model_type);
   if (family == nullptr) {
-    return PreconditionError(reason::kUnsupportedModel,
-                             absl::StrCat("config.json: model_type is \"", spec.model_type.substr(0, 60),
-                                          "\", which calipress has no table for; supported: ",
-                                          absl::StrJoin(KnownModelTypes(), ", ")));
+    return PreconditionError(
+        reason::kUnsupportedModel,
+        absl::StrCat("config.json: model_type is \"", spec.model_type.substr(0, 60),
+                     "\", which calipress has no table for; supported: ", absl::StrJoin(KnownModelTypes(), ", ")));
   }
   spec.family = std::string(family->name);
   spec.max_positions = fields.Integer("max_position_embeddings", family->defaults.max_positions, 1, kMaxPositions);

@@ -17,7 +17,7 @@ constexpr double kHuge = 1e12;
 constexpr int64_t kMaxPositions = int64_t{1} << 31;
 
 constexpr std::pair<std::string_view, Kind> kKinds[] = {
-    {"default", Kind::kNone}, {"linear", Kind::kLinear}, {"dynamic", Kind::kDynamic},
+    {"default", Kind::kNone},  {"linear", Kind::kLinear}, {"dynamic", Kind::kDynamic},
     {"llama3", Kind::kLlama3}, {"yarn", Kind::kYarn},
 };
 
@@ -41,9 +41,9 @@ double Required(std::string_view field, double low, double high, ConfigFields* r
 void ReadYarn(const ArchSpec& spec, ConfigFields* rope, RopeScaling* scaling) {
   if (!rope->HasKey("factor")) rope->Corrupt("factor", "is missing for this rope type");
   // A null factor is the ratio of the two lengths (DeepSeek's way).
-  scaling->factor = rope->OptionalNumber("factor", kTiny, kHuge)
-                        .value_or(static_cast<double>(spec.max_positions) /
-                                  static_cast<double>(scaling->original_max_positions));
+  scaling->factor =
+      rope->OptionalNumber("factor", kTiny, kHuge)
+          .value_or(static_cast<double>(spec.max_positions) / static_cast<double>(scaling->original_max_positions));
   scaling->attention_factor = rope->OptionalNumber("attention_factor", 0.0, kHuge);
   scaling->mscale = rope->OptionalNumber("mscale", 0.0, kHuge);
   scaling->mscale_all_dim = rope->OptionalNumber("mscale_all_dim", 0.0, kHuge);
@@ -107,8 +107,7 @@ void ReadRope(double default_theta, ConfigFields* fields, ArchSpec* spec) {
   if (scaling.kind == Kind::kLlama3 || scaling.kind == Kind::kYarn) {
     // Here the top level wins (Phi3's exception, which holds for all).
     const int64_t inner = rope.Integer("original_max_position_embeddings", spec->max_positions, 1, kMaxPositions);
-    scaling.original_max_positions =
-        fields->Integer("original_max_position_embeddings", inner, 1, kMaxPositions);
+    scaling.original_max_positions = fields->Integer("original_max_position_embeddings", inner, 1, kMaxPositions);
   }
   switch (scaling.kind) {
     case Kind::kNone:

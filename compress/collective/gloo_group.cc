@@ -44,12 +44,8 @@ class GlooGroup : public C10dGroup {
     return absl::OkStatus();
   }
 
-  // Everyone has come when a token has gone round twice; in the second round everyone knows.
-  absl::Status Barrier() override {
-    at::Tensor count = at::zeros({size()}, at::kLong);
-    count.fill_(1);
-    return AllReduceSum(count);
-  }
+  // A sum cannot be known before everyone has brought their part.
+  absl::Status Barrier() override { return AllReduceSum(at::zeros({size()}, at::kByte)); }
 
  private:
   GlooGroup(const Meeting& meeting, c10::intrusive_ptr<c10d::Backend> backend)

@@ -202,8 +202,8 @@ void FieldReader::ReadField(const FieldDescriptor* field, const YamlNode& node, 
   if (field->is_repeated()) {
     if (node.kind == YamlNode::Kind::kNull) return;
     if (node.kind != YamlNode::Kind::kSequence) {
-      Refuse(node.line, path, absl::StrCat("expected a list ('[...]', or lines that begin with '- '), found ",
-                                           FoundName(node)));
+      Refuse(node.line, path,
+             absl::StrCat("expected a list ('[...]', or lines that begin with '- '), found ", FoundName(node)));
       return;
     }
     for (size_t i = 0; i < node.items.size(); ++i) {

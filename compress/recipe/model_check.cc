@@ -69,8 +69,8 @@ class ModelCheck {
   }
 
   std::string ExampleModule() const {
-    return blocks_.empty() || blocks_[0].empty() ? "" : absl::StrCat("; its linears are like '", blocks_[0][0].module,
-                                                                     "'");
+    return blocks_.empty() || blocks_[0].empty() ? ""
+                                                 : absl::StrCat("; its linears are like '", blocks_[0][0].module, "'");
   }
 
   void CheckTargets(int index, const std::string& path) {
@@ -118,8 +118,9 @@ class ModelCheck {
       }
     }
     if (linears == 0 && clean) {
-      Refuse(path, "acts on no linear: ignore or the targets of later steps take all of its own; remove it, or change "
-                   "them");
+      Refuse(path,
+             "acts on no linear: ignore or the targets of later steps take all of its own; remove it, or change "
+             "them");
     }
     if (refused.empty()) return;
     int64_t largest = std::min(divisor, scheme.group_size);

@@ -129,8 +129,8 @@ absl::Status ApplySet(std::string_view assignment, v1::Recipe* recipe) {
       return SetError(path, absl::StrCat("'", segment.name, "' has no fields of its own"));
     }
     if (field->is_repeated()) {
-      if (!segment.index) return SetError(path, absl::StrCat("'", segment.name, "' is a list; say which: ",
-                                                             segment.name, "[0]"));
+      if (!segment.index)
+        return SetError(path, absl::StrCat("'", segment.name, "' is a list; say which: ", segment.name, "[0]"));
       message = *segment.index == size ? reflection->AddMessage(message, field)
                                        : reflection->MutableRepeatedMessage(message, field, *segment.index);
       continue;

@@ -13,8 +13,8 @@
 
 namespace calipress::recipe {
 
-// A recipe from YAML in the proto's field names; the proto's descriptors are the schema, and a field decides the type of
-// its value (`name: 123` is text). Enum values may be short and lower case: `propagation: original`. Untrusted text.
+// A recipe from YAML in the proto's field names; the proto's descriptors are the schema, and a field decides the type
+// of its value (`name: 123` is text). Enum values may be short and lower case: `propagation: original`. Untrusted text.
 // INVALID_RECIPE with every violation and its line, unknown fields with the nearest known name.
 absl::StatusOr<v1::Recipe> ParseYaml(std::string_view yaml);
 
@@ -33,9 +33,9 @@ v1::Recipe Resolve(const v1::Recipe& recipe, const arch::ArchSpec& spec);
 // Sequences forwarded together where the recipe does not say: as many as make about 2048 tokens, at least 1.
 int32_t DefaultMicroBatch(int64_t sequence_length);
 
-// Violations that show against the model: group sizes that do not divide (with the largest size that does), targets that
-// match nothing, steps that act on nothing, the head as a target, q/k/v or gate/up in different schemes (loaders fuse
-// them), lengths beyond the model's positions. `recipe` is resolved.
+// Violations that show against the model: group sizes that do not divide (with the largest size that does), targets
+// that match nothing, steps that act on nothing, the head as a target, q/k/v or gate/up in different schemes (loaders
+// fuse them), lengths beyond the model's positions. `recipe` is resolved.
 std::vector<FieldViolation> ValidateForModel(const v1::Recipe& recipe, const arch::ArchSpec& spec,
                                              std::string_view prefix);
 

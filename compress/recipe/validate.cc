@@ -76,12 +76,14 @@ class Validator {
       return;
     }
     if (recipe_.steps_size() > 0) {
-      Refuse(absl::StrCat(path, ".steps"), "a job with steps needs an output; give one, or remove the steps to only "
-                                           "evaluate");
+      Refuse(absl::StrCat(path, ".steps"),
+             "a job with steps needs an output; give one, or remove the steps to only "
+             "evaluate");
     }
     if (recipe_.evaluation().perplexity_size() == 0) {
-      Refuse(absl::StrCat(path, ".evaluation"), "a job without an output only evaluates, and needs at least one entry "
-                                                "in evaluation.perplexity");
+      Refuse(absl::StrCat(path, ".evaluation"),
+             "a job without an output only evaluates, and needs at least one entry "
+             "in evaluation.perplexity");
     }
   }
 
@@ -241,13 +243,15 @@ class Validator {
       } else if (text.name().size() > kMaxNameBytes) {
         Refuse(absl::StrCat(entry, ".name"), absl::StrCat("has more than ", kMaxNameBytes, " bytes"));
       } else if (!names.insert(text.name()).second) {
-        Refuse(absl::StrCat(entry, ".name"), absl::StrCat("'", text.name(), "' is used twice; names tell the texts of "
+        Refuse(absl::StrCat(entry, ".name"), absl::StrCat("'", text.name(),
+                                                          "' is used twice; names tell the texts of "
                                                           "a report apart"));
       }
       CheckTextUri(absl::StrCat(entry, ".uri"), text.uri());
       if (text.has_sequence_length() && text.sequence_length() < 2) {
-        Refuse(absl::StrCat(entry, ".sequence_length"), "must be at least 2: the first token of a window is given, "
-                                                        "the others are predicted");
+        Refuse(absl::StrCat(entry, ".sequence_length"),
+               "must be at least 2: the first token of a window is given, "
+               "the others are predicted");
       }
       if (text.max_windows() < 0) Refuse(absl::StrCat(entry, ".max_windows"), "must be 0 (all) or more");
     }

@@ -13,10 +13,10 @@ namespace calipress::recipe {
 struct YamlNode {
   enum class Kind { kNull, kScalar, kSequence, kMap };
   Kind kind = Kind::kNull;
-  int line = 1;                 // from 1
-  std::string text;             // kScalar
+  int line = 1;                   // from 1
+  std::string text;               // kScalar
   std::vector<std::string> keys;  // kMap: of items[i]; unique
-  std::vector<YamlNode> items;  // kMap, kSequence
+  std::vector<YamlNode> items;    // kMap, kSequence
 };
 
 // Limits on untrusted text. A recipe is a page long.

@@ -51,7 +51,14 @@ CALIPRESS_AVX512_BF16 void MultiplyTile(const uint32_t* left, const uint32_t* ri
                                         int columns, float* c, int64_t stride) {
   __m512 sum[kTileRows][2];
 #pragma GCC unroll 12
-  for (int i = 0; i < kTileRows; ++i) sum[i][0] = sum[i][1] = _mm512_setzero_ps();
+  for (int i = 0; i < kTileRows; ++i) {
+    sum[i][0] = sum[i][1] = _mm512_setzero_ps();
+    // C is far away (third cache or memory) and rows lie on different pages.
+    if (i < rows) {
+      _mm_prefetch(reinterpret_cast<const char*>(c + i * stride), _MM_HINT_T0);
+      _mm_prefetch(reinterpret_cast<const char*>(c + i * stride + 16), _MM_HINT_T0);
+    }
+  }
   for (int64_t p = 0; p < pairs; ++p) {
     const __m512bh right_0 = (__m512bh)_mm512_loadu_si512(right);
     const __m512bh right_1 = (__m512bh)_mm512_loadu_si512(right + 16);

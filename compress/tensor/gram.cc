@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include <ATen/Parallel.h>
+#include <ATen/ops/add.h>
 #include <ATen/ops/tril.h>
 
 #include "compress/tensor/cpu_features.h"
@@ -90,7 +91,7 @@ void AccumulateGram(const at::Tensor& x, GramPath path, at::Tensor& sum) {
 
 void MirrorLower(at::Tensor& matrix) {
   if (!matrix.is_cpu()) {
-    matrix.copy_(matrix.tril() + matrix.tril(-1).t());
+    matrix.copy_(at::add(matrix.tril(), matrix.tril(-1).t()));
     return;
   }
   constexpr int64_t kBlock = 32;  // two blocks of 4 KiB stay in the first cache

@@ -1,25 +1,27 @@
 #pragma once
 
+#include <chrono>
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 
 #include <grpcpp/support/server_callback.h>
 
+#include "absl/status/status.h"
 #include "calipress/v1/compression_service.pb.h"
-#include "compress/base/clock.h"
 #include "server/fleet/coordinator.h"
 
 namespace calipress::api {
 
 // One WatchCompressionJob call.
 //
-// At most one write is in flight; while it is, news only leaves a note (`again_`). Whoever makes the stream idle looks
-// at the note. Reads of the history happen on the thread that brought the news: the coordinator's or gRPC's. Nothing of
-// gRPC is called under the lock. The stream ends with the job, with the job's deletion (JOB_NOT_FOUND), with the client,
-// or with Stop; Finish is called once and nothing after it. The object keeps itself alive until OnDone.
+// Whoever sets `busy_` owns the stream until it is idle again: it reads the history and writes what there is, and a
+// write stays its own until OnWriteDone. News and endings that come meanwhile only leave a note, which the owner looks
+// at before it lets go. Nothing of gRPC and of the coordinator is called under the lock. The stream ends with the job,
+// with the job's deletion (JOB_NOT_FOUND), with the client, or with Stop; Finish is called once and nothing after it.
+// The object keeps itself alive until OnDone.
 class WatchStream : public grpc::ServerWriteReactor<v1::WatchCompressionJobResponse>,
                     public std::enable_shared_from_this<WatchStream> {
  public:
@@ -42,25 +44,25 @@ class WatchStream : public grpc::ServerWriteReactor<v1::WatchCompressionJobRespo
   void OnCancel() override;
   void OnDone() override;
 
-  // Writes what there is, if the stream is idle.
+  // There may be something new.
   void Pump();
-  // Ends the stream as soon as no write is in flight.
+  // Ends the stream as soon as it is idle; the first status counts.
   void End(const absl::Status& status);
+  // As the owner: writes or finishes, or lets go.
+  void Work();
 
   fleet::Coordinator& coordinator_;
   const std::string name_;
   const std::chrono::steady_clock::duration alive_interval_;
 
   std::mutex mutex_;
-  bool busy_ = false;                             // a read of the history or a write is under way
-  bool again_ = false;                            // news came while busy
-  bool finished_ = false;                         // Finish was called
-  bool ending_ = false;                           // Finish is to be called when idle
-  absl::Status end_status_;                       // with this
-  int64_t after_ = 0;                             // the last sequence written
+  bool busy_ = false;                // somebody owns the stream; for ever once Finish was called
+  bool again_ = false;               // news came while somebody did
+  std::optional<absl::Status> end_;  // the stream is to end with it
+  int64_t after_;                    // the last sequence written
   std::chrono::steady_clock::time_point quiet_since_;
-  v1::WatchCompressionJobResponse response_;      // of the one who is busy
 
+  v1::WatchCompressionJobResponse response_;  // the owner's
   std::shared_ptr<void> subscription_;
   std::shared_ptr<WatchStream> self_;
 };

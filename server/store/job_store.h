@@ -113,6 +113,8 @@ class JobStore {
   // Newest first.
   virtual absl::StatusOr<std::vector<JobRow>> List(const ListQuery& query) = 0;
   virtual absl::StatusOr<std::map<v1::CompressionJob::State, int64_t>> CountByState() = 0;
+  // NOT_FOUND where the job is not there (any more). A job that has ended loses its attempt and its blocks: its report
+  // has what is worth keeping.
   virtual absl::Status Apply(const JobChange& change) = 0;
   // With its events, attempt and blocks.
   virtual absl::Status Delete(std::string_view uid) = 0;

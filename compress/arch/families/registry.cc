@@ -28,6 +28,7 @@ const Family* FamilyByName(std::string_view name) {
 
 std::vector<std::string> KnownModelTypes() {
   std::vector<std::string> types;
+  types.reserve(kFamilies.size());
   for (const Family* family : kFamilies) types.emplace_back(family->model_type);
   return types;
 }

@@ -13,10 +13,10 @@ using ::testing::HasSubstr;
 
 // A good config with one part replaced.
 json Base(const std::string& model_type) {
-  return {{"model_type", model_type},       {"vocab_size", 96},          {"hidden_size", 64},
-          {"intermediate_size", 80},        {"num_hidden_layers", 3},    {"num_attention_heads", 4},
-          {"num_key_value_heads", 2},       {"head_dim", 16},            {"max_position_embeddings", 128},
-          {"rms_norm_eps", 1e-6},           {"rope_theta", 10000.0}};
+  return {{"model_type", model_type}, {"vocab_size", 96},       {"hidden_size", 64},
+          {"intermediate_size", 80},  {"num_hidden_layers", 3}, {"num_attention_heads", 4},
+          {"num_key_value_heads", 2}, {"head_dim", 16},         {"max_position_embeddings", 128},
+          {"rms_norm_eps", 1e-6},     {"rope_theta", 10000.0}};
 }
 
 struct Case {
@@ -73,15 +73,22 @@ std::vector<Case> Cases() {
   cases.push_back({"llama", "rope_scaling.factor", {{"rope_scaling", {{"type", "yarn"}}}}});
   cases.push_back({"llama", "rope_scaling.rope_type", {{"rope_scaling", {{"rope_type", 7}}}}});
   cases.push_back({"llama", "rope_scaling.type", {{"rope_scaling", {{"type", "mrope"}}}}, reason::kUnsupportedModel});
-  cases.push_back({"llama", "rope_parameters.rope_type", {{"rope_parameters", {{"rope_type", "longrope"}}}},
+  cases.push_back({"llama",
+                   "rope_parameters.rope_type",
+                   {{"rope_parameters", {{"rope_type", "longrope"}}}},
                    reason::kUnsupportedModel});
-  cases.push_back({"llama", "rope_parameters.full_attention",
-                   {{"rope_parameters", {{"full_attention", {{"rope_type", "default"}}}}}}, reason::kUnsupportedModel});
-  cases.push_back({"llama", "rope_scaling.high_freq_factor",
-                   {{"rope_scaling", {{"rope_type", "llama3"}, {"factor", 8}, {"low_freq_factor", 4},
-                                      {"high_freq_factor", 4}}}}});
-  cases.push_back({"llama", "rope_scaling.original_max_position_embeddings",
-                   {{"rope_scaling", {{"rope_type", "yarn"}, {"factor", 8}, {"original_max_position_embeddings", 0}}}}});
+  cases.push_back({"llama",
+                   "rope_parameters.full_attention",
+                   {{"rope_parameters", {{"full_attention", {{"rope_type", "default"}}}}}},
+                   reason::kUnsupportedModel});
+  cases.push_back(
+      {"llama",
+       "rope_scaling.high_freq_factor",
+       {{"rope_scaling", {{"rope_type", "llama3"}, {"factor", 8}, {"low_freq_factor", 4}, {"high_freq_factor", 4}}}}});
+  cases.push_back(
+      {"llama",
+       "rope_scaling.original_max_position_embeddings",
+       {{"rope_scaling", {{"rope_type", "yarn"}, {"factor", 8}, {"original_max_position_embeddings", 0}}}}});
   cases.push_back({"llama", "partial_rotary_factor", {{"partial_rotary_factor", 0.5}}, reason::kUnsupportedModel});
   cases.push_back({"mistral", "sliding_window", {{"sliding_window", 0}}});
   cases.push_back({"mistral", "sliding_window", {{"sliding_window", -4}}});
@@ -90,11 +97,12 @@ std::vector<Case> Cases() {
   cases.push_back({"qwen2", "max_window_layers", {{"max_window_layers", -1}}});
   cases.push_back({"qwen3", "layer_types", {{"layer_types", "full_attention"}}});
   cases.push_back({"qwen3", "layer_types", {{"layer_types", {"full_attention"}}}});
-  cases.push_back({"qwen3", "layer_types",
+  cases.push_back({"qwen3",
+                   "layer_types",
                    {{"layer_types", {"full_attention", "linear_attention", "full_attention"}}},
                    reason::kUnsupportedModel});
-  cases.push_back({"qwen3", "layer_types",
-                   {{"layer_types", {"full_attention", "sliding_attention", "full_attention"}}}});
+  cases.push_back(
+      {"qwen3", "layer_types", {{"layer_types", {"full_attention", "sliding_attention", "full_attention"}}}});
   cases.push_back({"qwen3", "layer_types", {{"layer_types", {1, 2, 3}}}, reason::kUnsupportedModel});
   cases.push_back({"llama", "model_type", {{"model_type", "gpt_neox"}}, reason::kUnsupportedModel});
   cases.push_back({"llama", "model_type", {{"model_type", 5}}});
@@ -105,9 +113,9 @@ std::vector<Case> Cases() {
 INSTANTIATE_TEST_SUITE_P(Fields, HostileTest, ::testing::ValuesIn(Cases()));
 
 TEST(HostileTextTest, WhatIsNoConfigIsRefusedInWords) {
-  for (const std::string text :
-       {std::string(), std::string("{"), std::string("[]"), std::string("null"), std::string("{\"a\": 1e999}"),
-        std::string("\xff\xfe{}"), std::string("{}"), std::string(200000, '['), std::string("{\"model_type\": null}")}) {
+  for (const std::string text : {std::string(), std::string("{"), std::string("[]"), std::string("null"),
+                                 std::string("{\"a\": 1e999}"), std::string("\xff\xfe{}"), std::string("{}"),
+                                 std::string(200000, '['), std::string("{\"model_type\": null}")}) {
     const auto spec = ParseConfig(text);
     ASSERT_FALSE(spec.ok()) << text.substr(0, 40);
     EXPECT_EQ(ErrorReason(spec.status()), reason::kSourceModelCorrupt);

@@ -55,10 +55,11 @@ TEST(ValidateForModel, OffersTheLargestGroupThatDivides) {
 }
 
 TEST(ValidateForModel, TargetsAndIgnoredPathsMustBeThere) {
-  EXPECT_THAT(Found("steps: [{rtn: {group_size: 4}, targets: [Linear, model.layers.9.mlp.up_proj, 're:mlp']}]"),
-              ElementsAre(AllOf(StartsWith("recipe.steps[0].targets[1]: 'model.layers.9.mlp.up_proj' matches no linear"),
-                                HasSubstr("like 'model.layers.0.self_attn.q_proj'")),
-                          StartsWith("recipe.steps[0].targets[2]: 're:mlp' matches no linear")));
+  EXPECT_THAT(
+      Found("steps: [{rtn: {group_size: 4}, targets: [Linear, model.layers.9.mlp.up_proj, 're:mlp']}]"),
+      ElementsAre(AllOf(StartsWith("recipe.steps[0].targets[1]: 'model.layers.9.mlp.up_proj' matches no linear"),
+                        HasSubstr("like 'model.layers.0.self_attn.q_proj'")),
+                  StartsWith("recipe.steps[0].targets[2]: 're:mlp' matches no linear")));
   EXPECT_THAT(Found("steps: [{rtn: {group_size: 4}, ignore: [model.layers.0.mlp.up, 're:.*mlp\\.gate$', lm_head]}]"),
               ElementsAre(StartsWith("recipe.steps[0].ignore[0]: 'model.layers.0.mlp.up' is no linear")));
 }
@@ -81,11 +82,11 @@ TEST(ValidateForModel, TheHeadCannotBeQuantizedYet) {
 }
 
 TEST(ValidateForModel, FusedLinearsShareAScheme) {
-  EXPECT_THAT(Found("steps: [{rtn: {group_size: 4}, ignore: ['re:.*k_proj', lm_head]}]"),
-              ElementsAre(AllOf(StartsWith("recipe.steps: linears that loaders fuse"),
-                                HasSubstr("model.layers.0.self_attn.k_proj: dense"),
-                                HasSubstr("q_proj: 4 bits, groups of 4, symmetric"), HasSubstr("(and 4 more)"),
-                                Not(HasSubstr("up_proj")))));
+  EXPECT_THAT(
+      Found("steps: [{rtn: {group_size: 4}, ignore: ['re:.*k_proj', lm_head]}]"),
+      ElementsAre(AllOf(
+          StartsWith("recipe.steps: linears that loaders fuse"), HasSubstr("model.layers.0.self_attn.k_proj: dense"),
+          HasSubstr("q_proj: 4 bits, groups of 4, symmetric"), HasSubstr("(and 4 more)"), Not(HasSubstr("up_proj")))));
   EXPECT_THAT(Found("steps: [{rtn: {group_size: 4}}, {rtn: {bits: 8, group_size: 4}, targets: ['re:.*up_proj']}]"),
               ElementsAre(AllOf(HasSubstr("gate_proj: 4 bits"), HasSubstr("up_proj: 8 bits"))));
   // One scheme by two methods is one scheme.

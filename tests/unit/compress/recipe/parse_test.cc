@@ -134,8 +134,9 @@ TEST(ParseYaml, StopsBombsEarly) {
   EXPECT_THAT(ErrorOf(bomb), HasSubstr("no anchors"));
   EXPECT_THAT(ErrorOf("steps: &a [*a]"), HasSubstr("no anchors"));
   EXPECT_THAT(ErrorOf("steps: " + std::string(100'000, '[') + std::string(100'000, ']')), HasSubstr("deeper than 32"));
-  for (const char* piece : {"[", "{", "? ", "- ", "a: ", "{a: ", "[a, ", "&a ", "*a ", "!!a ", "\"", "'", "|\n", "#", "%a\n",
-                            "---\n", ",", ":", "\t", "\n", "\r\n ", "<<: ", "\xef\xbb\xbf", "\\"}) {
+  for (const char* piece :
+       {"[",   "{", "? ",   "- ",    "a: ", "{a: ", "[a, ", "&a ", "*a ",   "!!a ", "\"",           "'",
+        "|\n", "#", "%a\n", "---\n", ",",   ":",    "\t",   "\n",  "\r\n ", "<<: ", "\xef\xbb\xbf", "\\"}) {
     std::string text;
     while (text.size() < 200'000) text += piece;
     const auto start = std::chrono::steady_clock::now();

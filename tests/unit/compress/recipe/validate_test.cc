@@ -54,10 +54,9 @@ evaluation: {perplexity: [{uri: a.csv, sequence_length: 1, max_windows: -1}]}
               ElementsAre(AllOf(StartsWith("recipe.steps[0].targets[0]:"), HasSubstr("regular expression")),
                           StartsWith("recipe.steps[0].gptq.bits: must be 2, 3, 4 or 8, not 5"),
                           StartsWith("recipe.steps[0].gptq.group_size:"), StartsWith("recipe.steps[0].gptq.damping:"),
-                          StartsWith("recipe.steps[0].gptq.block_size:"),
-                          StartsWith("recipe.steps[1]: has no method"), StartsWith("recipe.steps[2].rtn.bits:"),
-                          StartsWith("recipe.steps[2].rtn.group_size:"), StartsWith("recipe.calibration.samples:"),
-                          StartsWith("recipe.calibration.sequence_length:"),
+                          StartsWith("recipe.steps[0].gptq.block_size:"), StartsWith("recipe.steps[1]: has no method"),
+                          StartsWith("recipe.steps[2].rtn.bits:"), StartsWith("recipe.steps[2].rtn.group_size:"),
+                          StartsWith("recipe.calibration.samples:"), StartsWith("recipe.calibration.sequence_length:"),
                           StartsWith("recipe.calibration.micro_batch:"), StartsWith("recipe.output.format:"),
                           StartsWith("recipe.output.max_shard_bytes:"),
                           StartsWith("recipe.evaluation.perplexity[0].name: is required"),
@@ -67,9 +66,10 @@ evaluation: {perplexity: [{uri: a.csv, sequence_length: 1, max_windows: -1}]}
 }
 
 TEST(Validate, SaysHowToGiveTheMissingSource) {
-  EXPECT_THAT(Found("steps: [{rtn: {}}, {gptq: {}}]"),
-              ElementsAre("recipe.calibration.sources: step 1 (gptq) needs calibration text, and the recipe names none; "
-                          "give it with --calibration URI, or --set calibration.sources[0].text.uri=train.jsonl"));
+  EXPECT_THAT(
+      Found("steps: [{rtn: {}}, {gptq: {}}]"),
+      ElementsAre("recipe.calibration.sources: step 1 (gptq) needs calibration text, and the recipe names none; "
+                  "give it with --calibration URI, or --set calibration.sources[0].text.uri=train.jsonl"));
   EXPECT_THAT(Found("steps: [{rtn: {}}]"), IsEmpty());
 }
 

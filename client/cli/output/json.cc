@@ -1,0 +1,30 @@
+#include "client/cli/output/json.h"
+
+#include <google/protobuf/util/json_util.h>
+
+namespace calipress::cli {
+
+std::string JsonLine(const google::protobuf::Message& message) {
+  google::protobuf::util::JsonPrintOptions options;
+  options.preserve_proto_field_names = true;
+  options.always_print_primitive_fields = true;
+  std::string text;
+  // Fails only on an Any of an unknown type, which JobJsonLine takes out; no other message here holds one.
+  const auto status = google::protobuf::util::MessageToJsonString(message, &text, options);
+  return status.ok() ? text : "{}";
+}
+
+std::string JobJsonLine(v1::CompressionJob job) {
+  job.mutable_progress();
+  if (job.has_error()) {
+    // Details are Any: those that are not linked in here cannot be printed, and the rest must be.
+    google::protobuf::util::JsonPrintOptions options;
+    std::string text;
+    if (!google::protobuf::util::MessageToJsonString(job.error(), &text, options).ok()) {
+      job.mutable_error()->clear_details();
+    }
+  }
+  return JsonLine(job);
+}
+
+}  // namespace calipress::cli

@@ -1,0 +1,153 @@
+#include "client/cli/output/summary.h"
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "client/cli/output/error_text.h"
+#include "client/cli/output/progress.h"
+#include "client/cli/output/table.h"
+#include "client/cli/output/text.h"
+#include "client/cli/output/units.h"
+#include "client/lib/rpc_error.h"
+#include "compress/base/error.h"
+#include "compress/storage/object_store.h"
+
+namespace calipress::cli {
+namespace {
+
+using Align = Table::Align;
+
+// Past this many a list stops being read; the report has them all.
+constexpr int kShownWarnings = 20;
+
+std::string Change(double before, double after) {
+  return before > 0 ? absl::StrFormat("%+.2f %%", 100 * (after / before - 1)) : "-";
+}
+
+std::string SizeText(const v1::Report& report) {
+  if (report.source_bytes() <= 0 || report.output_bytes() <= 0) return "";
+  return absl::StrFormat("size      %s -> %s (%.2f times smaller)\n", FormatBytes(report.source_bytes()),
+                         FormatBytes(report.output_bytes()),
+                         static_cast<double>(report.source_bytes()) / static_cast<double>(report.output_bytes()));
+}
+
+std::string PhasesText(const v1::Report& report) {
+  Table table({{"phase"}, {"time", Align::kRight}, {"peak memory", Align::kRight}, {"busy with"}});
+  for (const v1::PhaseReport& phase : report.phases()) {
+    std::vector<std::pair<std::string, double>> activities(phase.activities().begin(), phase.activities().end());
+    std::sort(activities.begin(), activities.end(), [](const auto& a, const auto& b) {
+      return a.second != b.second ? a.second > b.second : a.first < b.first;
+    });
+    std::string busy;
+    for (const auto& [name, seconds] : activities) {
+      absl::StrAppend(&busy, busy.empty() ? "" : ", ", name, " ", FormatSeconds(seconds));
+    }
+    table.Add({phase.name(), FormatSeconds(phase.seconds()),
+               phase.peak_memory_bytes() > 0 ? FormatBytes(phase.peak_memory_bytes()) : "-", busy});
+  }
+  if (report.total_seconds() > 0) {
+    table.Add({"total", FormatSeconds(report.total_seconds()),
+               report.peak_memory_bytes() > 0 ? FormatBytes(report.peak_memory_bytes()) : "-", ""});
+  }
+  return table.empty() ? "" : absl::StrCat("\n", table.Render());
+}
+
+std::string LinearsText(const v1::Report& report) {
+  const v1::LinearReport* worst = nullptr;
+  for (const v1::LinearReport& linear : report.linears()) {
+    if (worst == nullptr || linear.relative_error() > worst->relative_error()) worst = &linear;
+  }
+  if (worst == nullptr) return "";
+  std::string text = absl::StrCat("linears   ", report.linears_size());
+  if (worst->relative_error() > 0) {
+    absl::StrAppend(&text, ", largest relative error ", absl::StrFormat("%.4f", worst->relative_error()), " (",
+                    OneLine(worst->name()), ")");
+  }
+  return text + "\n";
+}
+
+std::string CalibrationText(const v1::Report& report) {
+  const v1::CalibrationReport& calibration = report.calibration();
+  if (calibration.tokens() <= 0) return "";
+  return absl::StrCat("calibrated on ", calibration.sequences(), " sequences of ", calibration.sequence_length(),
+                      " tokens\n");
+}
+
+std::string WarningsText(const v1::Report& report) {
+  if (report.warnings_size() == 0) return "";
+  std::string text =
+      absl::StrCat("\n", report.warnings_size(), report.warnings_size() == 1 ? " warning\n" : " warnings\n");
+  for (int i = 0; i < std::min(report.warnings_size(), kShownWarnings); ++i) {
+    absl::StrAppend(&text, "  - ", OneLine(report.warnings(i)), "\n");
+  }
+  if (report.warnings_size() > kShownWarnings) absl::StrAppend(&text, "  ... the rest is in report.json\n");
+  return text;
+}
+
+}  // namespace
+
+std::string EvaluationText(const v1::Report& report) {
+  if (report.evaluations_size() == 0) return "";
+  const bool compared = std::any_of(report.evaluations().begin(), report.evaluations().end(),
+                                    [](const auto& result) { return result.has_perplexity_original(); });
+  std::vector<Table::Column> columns = {{"text"}, {"tokens", Align::kRight}};
+  if (compared) {
+    for (const char* title : {"perplexity before", "after", "change", "KL", "JS", "top-1"}) {
+      columns.push_back({title, Align::kRight});
+    }
+  } else {
+    columns.push_back({"perplexity", Align::kRight});
+  }
+  Table table(columns);
+  for (const v1::EvaluationResult& result : report.evaluations()) {
+    std::vector<std::string> row = {result.name(), absl::StrCat(result.tokens())};
+    if (compared) {
+      const bool has_before = result.has_perplexity_original();
+      row.push_back(has_before ? FormatPerplexity(result.perplexity_original()) : "-");
+      row.push_back(FormatPerplexity(result.perplexity()));
+      row.push_back(has_before ? Change(result.perplexity_original(), result.perplexity()) : "-");
+      row.push_back(result.has_kl_divergence() ? absl::StrFormat("%.5f", result.kl_divergence()) : "-");
+      row.push_back(result.has_js_divergence() ? absl::StrFormat("%.5f", result.js_divergence()) : "-");
+      row.push_back(result.has_top1_agreement() ? FormatPercent(result.top1_agreement()) : "-");
+    } else {
+      row.push_back(FormatPerplexity(result.perplexity()));
+    }
+    table.Add(std::move(row));
+  }
+  return table.Render();
+}
+
+std::string ReportText(const v1::Report& report) {
+  std::string text = SizeText(report) + LinearsText(report) + CalibrationText(report);
+  const std::string evaluations = EvaluationText(report);
+  if (!evaluations.empty()) absl::StrAppend(&text, text.empty() ? "" : "\n", evaluations);
+  absl::StrAppend(&text, PhasesText(report), WarningsText(report));
+  return text;
+}
+
+std::string JobText(const v1::CompressionJob& job) {
+  std::string text;
+  const auto line = [&](const char* title, const std::string& value) {
+    if (!value.empty()) text += absl::StrFormat("%-9s %s\n", title, OneLine(value));
+  };
+  line("job", job.name());
+  line("state", StateName(job.state()));
+  line("model", storage::RedactUri(job.model()));
+  line("output", job.output().empty() ? "" : storage::RedactUri(job.output()));
+  if (job.has_progress() && !job.progress().phase().empty()) {
+    std::string progress = absl::StrCat(job.progress().phase(), ", ", FormatPercent(job.progress().fraction()));
+    if (job.progress().blocks_total() > 0) {
+      absl::StrAppend(&progress, ", block ", job.progress().blocks_done(), " of ", job.progress().blocks_total());
+    }
+    line("progress", progress);
+  }
+  if (job.attempts_lost() + job.attempts_failed() > 0) {
+    line("attempts",
+         absl::StrCat(job.attempt(), " (", job.attempts_lost(), " lost, ", job.attempts_failed(), " failed)"));
+  }
+  if (job.has_error()) text += ErrorText(client::FromRpcStatus(job.error()));
+  return text;
+}
+
+}  // namespace calipress::cli

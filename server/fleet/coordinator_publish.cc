@@ -1,0 +1,132 @@
+// Publishing what workers have left, and sweeping up after jobs: slow, so without the lock.
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "compress/base/error.h"
+#include "compress/base/log.h"
+#include "server/fleet/coordinator_impl.h"
+#include "server/fleet/fleet_metrics.h"
+#include "server/fleet/report_merge.h"
+
+namespace calipress::fleet {
+
+WorkingJob* CoordinatorImpl::NextToPublish() {
+  for (const scheduler::Job& job : scheduler_.jobs()) {
+    if (job.attempt.phase != scheduler::AttemptPhase::kPublishing) continue;
+    const auto it = working_.find(job.spec.uid);
+    if (it != working_.end() && !it->second.publishing && it->second.publish_at <= clock_.Steady()) return &it->second;
+  }
+  return nullptr;
+}
+
+void CoordinatorImpl::PublishOne(std::unique_lock<std::mutex>& lock, WorkingJob& working) {
+  working.publishing = true;
+  ++working.publish_tries;
+  const v1::CompressionJob job = working.job;
+  std::vector<worker::v1::StageOutcome> outcomes;
+  for (const worker::v1::StageState& rank : working.ranks) outcomes.push_back(rank.outcome());
+  const std::vector<worker::v1::FinishedBlock> blocks = working.Blocks();
+  v1::Report report = MergeReports(working.ranks, working.earlier, blocks);
+  report.set_total_seconds(
+      std::chrono::duration<double>(clock_.Wall() - ReadTimestamp(job.start_time())).count());
+
+  lock.unlock();
+  absl::Status status;
+  {
+    LogScope scope({{"job", job.name()}, {"attempt", job.attempt()}});
+    const Stopwatch watch;
+    status = publisher_->Publish(job, outcomes, blocks, &report);
+    ObservePublish(watch.Seconds(), status.ok());
+  }
+  lock.lock();
+
+  working.publishing = false;
+  AfterPublish(working, status, report);
+  (void)Flush();
+}
+
+void CoordinatorImpl::AfterPublish(WorkingJob& working, const absl::Status& status, const v1::Report& report) {
+  const std::string uid = working.job.uid();
+  if (status.ok()) {
+    working.change.uid = uid;
+    working.change.report = report;
+    CountAttempt(scheduler::AttemptOutcome::kSucceeded, status);
+    scheduler_.Finish(uid);
+    EndJob(working, v1::CompressionJob::SUCCEEDED, status, "done");
+    return;
+  }
+  const bool cancelling = working.job.state() == v1::CompressionJob::CANCELLING;
+  const bool again = ErrorClassOf(status) == ErrorClass::kEnvironment && working.publish_tries < options_.publish_tries;
+  const std::string cause(status.message());
+  LogWarning("publishing failed", {{"job", working.job.name()},
+                                   {"tries", working.publish_tries},
+                                   {"reason", ErrorReason(status)},
+                                   {"cause", cause}});
+  if (again && !cancelling) {
+    const double pause = options_.publish_retry_seconds * (1 << std::min(working.publish_tries - 1, 6));
+    working.publish_at =
+        clock_.Steady() + std::chrono::duration_cast<Clock::SteadyTime::duration>(std::chrono::duration<double>(pause));
+    working.AddEvent(clock_.Wall(), absl::StrCat("publishing failed, and is tried again: ", cause));
+    return;
+  }
+  scheduler_.Finish(uid);
+  if (cancelling) {
+    CountAttempt(scheduler::AttemptOutcome::kCancelled, status);
+    EndJob(working, v1::CompressionJob::CANCELLED, absl::OkStatus(), "cancelled");
+    return;
+  }
+  CountAttempt(scheduler::AttemptOutcome::kFailed, status);
+  EndJob(working, v1::CompressionJob::FAILED, Annotate(status, "publishing"),
+         absl::StrCat("failed: publishing: ", cause));
+}
+
+void CoordinatorImpl::SweepOne(std::unique_lock<std::mutex>& lock) {
+  const v1::CompressionJob job = std::move(to_sweep_.front());
+  to_sweep_.pop_front();
+  lock.unlock();
+  publisher_->Sweep(job);
+  store::JobChange change;
+  change.uid = job.uid();
+  change.needs_sweep = false;
+  const absl::Status written = store_->Apply(change);
+  // A job that was deleted meanwhile needs no mark; after any other failure a restart sweeps again.
+  if (!written.ok() && written.code() != absl::StatusCode::kNotFound) {
+    LogWarning("a sweep could not be noted", {{"job", job.name()}, {"error", std::string(written.message())}});
+  }
+  lock.lock();
+}
+
+void CoordinatorImpl::RunDue(bool sweep_only) {
+  Section section(*this);
+  while (true) {
+    if (!sweep_only && !stopping_) {
+      if (WorkingJob* working = NextToPublish()) {
+        // What a restart would publish must be in the store before anything is published.
+        if (!Flush().ok()) return;
+        PublishOne(section.lock(), *working);
+        section.TellNews();
+        continue;
+      }
+    }
+    if (to_sweep_.empty()) return;
+    SweepOne(section.lock());
+  }
+}
+
+void CoordinatorImpl::RunPublishing() { RunDue(/*sweep_only=*/false); }
+
+void CoordinatorImpl::PublishLoop() {
+  while (true) {
+    {
+      std::unique_lock lock(mutex_);
+      // Pauses before another try end unannounced, so it looks again now and then.
+      wake_.wait_for(lock, std::chrono::duration<double>(options_.tick_seconds),
+                     [this] { return stopping_ || NextToPublish() != nullptr || !to_sweep_.empty(); });
+      if (stopping_) return;
+    }
+    RunPublishing();
+  }
+}
+
+}  // namespace calipress::fleet

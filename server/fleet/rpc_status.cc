@@ -1,0 +1,57 @@
+#include "server/fleet/rpc_status.h"
+
+#include <google/rpc/code.pb.h>
+#include <google/rpc/error_details.pb.h>
+
+#include "calipress/v1/error_reason.pb.h"
+#include "compress/base/error.h"
+#include "server/fleet/report_bounds.h"
+
+namespace calipress::fleet {
+
+google::rpc::Status ToRpcStatus(const absl::Status& status) {
+  google::rpc::Status rpc;
+  rpc.set_code(static_cast<int>(status.code()));
+  rpc.set_message(std::string(status.message()));
+  if (status.ok()) return rpc;
+  google::rpc::ErrorInfo info;
+  info.set_reason(ErrorReason(status));
+  info.set_domain(kErrorDomain);
+  (*info.mutable_metadata())["class"] = std::string(ErrorClassName(ErrorClassOf(status)));
+  rpc.add_details()->PackFrom(info);
+  const std::vector<FieldViolation> violations = Violations(status);
+  if (!violations.empty()) {
+    google::rpc::BadRequest bad_request;
+    for (const FieldViolation& violation : violations) {
+      auto* field = bad_request.add_field_violations();
+      field->set_field(violation.field);
+      field->set_description(violation.description);
+    }
+    rpc.add_details()->PackFrom(bad_request);
+  }
+  return rpc;
+}
+
+absl::Status FromRpcStatus(const google::rpc::Status& rpc) {
+  if (rpc.code() == 0) return absl::OkStatus();
+  const std::string message = CutText(rpc.message(), kMessageLimit);
+  const absl::StatusCode code = google::rpc::Code_IsValid(rpc.code()) ? static_cast<absl::StatusCode>(rpc.code())
+                                                                      : absl::StatusCode::kUnknown;
+  const absl::Status bare(code, message);
+  for (const google::protobuf::Any& detail : rpc.details()) {
+    google::rpc::ErrorInfo info;
+    if (!detail.UnpackTo(&info)) continue;
+    v1::ErrorReason known;
+    const std::string reason = v1::ErrorReason_Parse(info.reason(), &known) ? info.reason() : std::string(reason::kInternal);
+    ErrorClass error_class = ErrorClassOf(bare);
+    if (const auto it = info.metadata().find("class"); it != info.metadata().end()) {
+      for (const ErrorClass candidate : {ErrorClass::kUser, ErrorClass::kEnvironment, ErrorClass::kDefect}) {
+        if (it->second == ErrorClassName(candidate)) error_class = candidate;
+      }
+    }
+    return MakeError(code, reason, error_class, message);
+  }
+  return bare;
+}
+
+}  // namespace calipress::fleet

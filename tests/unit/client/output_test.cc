@@ -1,0 +1,232 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <limits>
+#include <sstream>
+
+#include "client/cli/exit_code.h"
+#include "client/cli/output/error_text.h"
+#include "client/cli/output/json.h"
+#include "client/cli/output/progress.h"
+#include "client/cli/output/summary.h"
+#include "client/cli/output/table.h"
+#include "client/cli/output/text.h"
+#include "client/cli/output/units.h"
+#include "compress/base/error.h"
+#include "google/rpc/error_details.pb.h"
+#include "nlohmann/json.hpp"
+
+namespace calipress::cli {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+TEST(UnitsTest, Bytes) {
+  EXPECT_EQ(FormatBytes(0), "0 B");
+  EXPECT_EQ(FormatBytes(999), "999 B");
+  EXPECT_EQ(FormatBytes(1000), "1.00 kB");
+  EXPECT_EQ(FormatBytes(11547040), "11.5 MB");
+  EXPECT_EQ(FormatBytes(999'960'000), "1.00 GB");
+  EXPECT_EQ(FormatBytes(std::numeric_limits<int64_t>::max()), "9223.4 PB");
+}
+
+TEST(UnitsTest, Seconds) {
+  EXPECT_EQ(FormatSeconds(0.4), "0.40 s");
+  EXPECT_EQ(FormatSeconds(9.999), "10.0 s");
+  EXPECT_EQ(FormatSeconds(59.99), "1 min 0 s");
+  EXPECT_EQ(FormatSeconds(75.2), "1 min 15 s");
+  EXPECT_EQ(FormatSeconds(7500), "2 h 5 min");
+}
+
+TEST(UnitsTest, Perplexity) {
+  EXPECT_EQ(FormatPerplexity(13.428), "13.4280");
+  EXPECT_EQ(FormatPerplexity(1234.567), "1234.57");
+  EXPECT_EQ(FormatPerplexity(std::numeric_limits<double>::infinity()), "-");
+}
+
+TEST(TextTest, ControlsBecomeSpaces) { EXPECT_EQ(OneLine("a\nb\x1b[2Jc\x7f\xc2\x9b\xc3\xa9"), "a b [2Jc   \xc3\xa9"); }
+
+TEST(TextTest, CutsAtCodePoints) {
+  EXPECT_EQ(FitColumns("äöüß", 4), "äöüß");
+  EXPECT_EQ(FitColumns("äöüßäöüß", 6), "äöü...");
+  EXPECT_EQ(FitColumns("abcdef", 2), "..");
+}
+
+TEST(TableTest, AlignsByColumnsAndEndsLinesCleanly) {
+  Table table({{"name"}, {"size", Table::Align::kRight}, {"note"}});
+  table.Add({"ä", "1", "x\ty"});
+  table.Add({"longer", "12345", ""});
+  EXPECT_EQ(table.Render(),
+            "name     size  note\n"
+            "ä           1  x y\n"
+            "longer  12345\n");
+}
+
+v1::JobEvent Event(int sequence, int done, double fraction, const std::string& message = "") {
+  v1::JobEvent event;
+  event.set_sequence(sequence);
+  event.set_state(v1::CompressionJob::RUNNING);
+  event.set_attempt(1);
+  event.mutable_time()->set_seconds(1000 + sequence);
+  event.mutable_progress()->set_phase("compress");
+  event.mutable_progress()->set_blocks_done(done);
+  event.mutable_progress()->set_blocks_total(6);
+  event.mutable_progress()->set_fraction(fraction);
+  event.mutable_progress()->set_message("block " + std::to_string(done) + ": up_proj");
+  event.set_message(message);
+  return event;
+}
+
+TEST(ProgressTest, PlainHasALinePerBlockAndPerMessage) {
+  std::ostringstream out;
+  const auto view = PlainProgress(out);
+  view->OnEvent(Event(1, 2, 0.30));
+  view->OnEvent(Event(2, 2, 0.33));  // the same block
+  view->OnEvent(Event(3, 3, 0.45));
+  view->OnEvent(Event(14, 3, 0.45, "attempt 2: worker w-1 was lost\x1b[1m"));
+  view->Finish();
+  EXPECT_EQ(out.str(),
+            "   0.00 s   30 %  running    compress 2/6  block 2: up_proj\n"
+            "   2.00 s   45 %  running    compress 3/6  block 3: up_proj\n"
+            "   13.0 s   45 %  running    compress 3/6  attempt 2: worker w-1 was lost [1m\n");
+}
+
+TEST(ProgressTest, BarIsDrawnOnOneLineThatFits) {
+  std::ostringstream out;
+  const auto view = BarProgress(out, 80);
+  view->OnEvent(Event(1, 0, 0.0));
+  view->OnEvent(Event(11, 3, 0.5));
+  view->OnEvent(Event(12, 3, 0.5, "a worker was lost"));
+  view->Finish();
+  const std::string text = out.str();
+  EXPECT_THAT(text, HasSubstr("[############............]  50 %  compress 3/6  10.0 s, about 10.0 s left"));
+  EXPECT_THAT(text, HasSubstr("\x1b[Ka worker was lost\n"));
+  EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 1);
+  std::istringstream drawn(text);
+  for (std::string part; std::getline(drawn, part, '\r');) EXPECT_LE(Columns(part), 79 + 3 + 1) << part;
+}
+
+TEST(ProgressTest, OddFractionsDoNotBreakTheBar) {
+  std::ostringstream out;
+  const auto view = BarProgress(out, 5);
+  for (const double fraction : {-1.0, 2.0, std::nan("")}) view->OnEvent(Event(1, 0, fraction));
+  EXPECT_THAT(out.str(), HasSubstr("[####"));
+}
+
+v1::Report WholeReport() {
+  v1::Report report;
+  report.set_source_bytes(11'500'000);
+  report.set_output_bytes(4'600'000);
+  report.set_total_seconds(12.5);
+  report.set_peak_memory_bytes(812'000'000);
+  auto* text = report.add_evaluations();
+  text->set_name("stories");
+  text->set_tokens(49725);
+  text->set_perplexity_original(13.428);
+  text->set_perplexity(13.703);
+  text->set_kl_divergence(0.01234);
+  text->set_js_divergence(0.00321);
+  text->set_top1_agreement(0.9123);
+  auto* phase = report.add_phases();
+  phase->set_name("compress");
+  phase->set_seconds(8.25);
+  phase->set_peak_memory_bytes(700'000'000);
+  (*phase->mutable_activities())["solve"] = 5;
+  (*phase->mutable_activities())["forward"] = 2.5;
+  report.add_warnings("model.layers.0.mlp.up_proj: 3 dead columns");
+  return report;
+}
+
+TEST(SummaryTest, HasEveryFigure) {
+  const std::string text = ReportText(WholeReport());
+  for (const char* part : {"11.5 MB -> 4.60 MB (2.50 times smaller)", "stories", "49725", "13.4280", "13.7030",
+                           "+2.05 %", "0.01234", "0.00321", "91.2 %", "compress", "8.25 s", "700.0 MB",
+                           "solve 5.00 s, forward 2.50 s", "12.5 s", "812.0 MB", "1 warning", "3 dead columns"}) {
+    EXPECT_THAT(text, HasSubstr(part));
+  }
+}
+
+TEST(SummaryTest, PlainEvaluationHasNoEmptyColumns) {
+  v1::Report report;
+  auto* text = report.add_evaluations();
+  text->set_name("t");
+  text->set_tokens(10);
+  text->set_perplexity(5);
+  EXPECT_EQ(EvaluationText(report), "text  tokens  perplexity\nt         10      5.0000\n");
+  EXPECT_THAT(ReportText(report), Not(HasSubstr("size")));
+}
+
+TEST(SummaryTest, FailedJobShowsItsErrorAndHidesCredentials) {
+  v1::CompressionJob job;
+  job.set_name("compressionJobs/a");
+  job.set_state(v1::CompressionJob::FAILED);
+  job.set_model("s3://key:secret@bucket/model");
+  job.mutable_error()->set_code(9);
+  job.mutable_error()->set_message("tensor x is not finite");
+  google::rpc::ErrorInfo info;
+  info.set_reason("NON_FINITE_WEIGHTS");
+  job.mutable_error()->add_details()->PackFrom(info);
+  const std::string text = JobText(job);
+  EXPECT_THAT(text, HasSubstr("error: tensor x is not finite\n  reason: NON_FINITE_WEIGHTS\n  do: "));
+  EXPECT_THAT(text, Not(HasSubstr("secret")));
+}
+
+TEST(ErrorTextTest, ListsEveryViolation) {
+  const std::string text = ErrorText(ViolationsError(
+      reason::kInvalidRecipe, {{"recipe.steps[0].gptq.bits", "must be 4"}, {"recipe.output", "is bad"}}));
+  EXPECT_THAT(text, HasSubstr("2 fields are wrong\n  recipe.steps[0].gptq.bits: must be 4\n  recipe.output: is bad\n"));
+  EXPECT_THAT(text, HasSubstr("reason: INVALID_RECIPE\n  do: "));
+}
+
+TEST(ErrorTextTest, AnAbsentServerIsNoDefectOfOurs) {
+  const std::string text = ErrorText(absl::UnavailableError("cannot reach a calipress server at a:1"));
+  EXPECT_THAT(text, HasSubstr("a:1"));
+  EXPECT_THAT(text, HasSubstr("--server"));
+  EXPECT_THAT(text, Not(HasSubstr("INTERNAL")));
+}
+
+TEST(ExitCodeTest, Statuses) {
+  EXPECT_EQ(ExitCodeOf(absl::OkStatus()), 0);
+  EXPECT_EQ(ExitCodeOf(UserError(reason::kInvalidRecipe, "")), 2);
+  EXPECT_EQ(ExitCodeOf(PreconditionError(reason::kOutputExists, "")), 2);
+  EXPECT_EQ(
+      ExitCodeOf(MakeError(absl::StatusCode::kResourceExhausted, reason::kQueueFull, ErrorClass::kEnvironment, "")), 2);
+  EXPECT_EQ(ExitCodeOf(EnvironmentError(reason::kStorageUnavailable, "")), 2);
+  EXPECT_EQ(ExitCodeOf(absl::UnavailableError("")), 3);
+  EXPECT_EQ(ExitCodeOf(absl::DeadlineExceededError("")), 3);
+  EXPECT_EQ(ExitCodeOf(EnvironmentError(reason::kDraining, "")), 3);
+  EXPECT_EQ(ExitCodeOf(DefectError("")), 1);
+}
+
+TEST(ExitCodeTest, States) {
+  EXPECT_EQ(ExitCodeOf(v1::CompressionJob::SUCCEEDED), 0);
+  EXPECT_EQ(ExitCodeOf(v1::CompressionJob::FAILED), 1);
+  EXPECT_EQ(ExitCodeOf(v1::CompressionJob::CANCELLED), 1);
+}
+
+TEST(JsonTest, JobsAreOneLineInTheApisNames) {
+  v1::CompressionJob job;
+  job.set_name("compressionJobs/a");
+  job.set_display_name("two\nlines");
+  const std::string line = JobJsonLine(job);
+  EXPECT_THAT(line, Not(HasSubstr("\n")));
+  const auto parsed = nlohmann::json::parse(line);
+  EXPECT_EQ(parsed.at("name"), "compressionJobs/a");
+  EXPECT_EQ(parsed.at("progress").at("blocks_done"), 0);
+  EXPECT_EQ(parsed.at("attempts_lost"), 0);
+}
+
+TEST(JsonTest, UnknownErrorDetailsDoNotHideTheJob) {
+  v1::CompressionJob job;
+  job.set_name("compressionJobs/a");
+  job.mutable_error()->set_message("broken");
+  job.mutable_error()->add_details()->set_type_url("type.googleapis.com/calipress.v9.Unheard");
+  const auto parsed = nlohmann::json::parse(JobJsonLine(job));
+  EXPECT_EQ(parsed.at("name"), "compressionJobs/a");
+  EXPECT_EQ(parsed.at("error").at("message"), "broken");
+}
+
+}  // namespace
+}  // namespace calipress::cli

@@ -1,0 +1,332 @@
+#include "server/assembly/checkpoint_publisher.h"
+
+#include <google/protobuf/util/json_util.h>
+#include <google/protobuf/util/message_differencer.h>
+
+#include <set>
+
+#include "compress/base/error.h"
+#include "compress/checkpoint/compressed_tensors.h"
+#include "compress/recipe/recipe.h"
+#include "gtest/gtest.h"
+#include "nlohmann/json.hpp"
+#include "server/assembly/expected_tensors.h"
+#include "server/fleet/staging.h"
+#include "tests/unit/server/assembly/testing_crashing_store.h"
+#include "tests/unit/server/assembly/testing_tiny_model.h"
+
+namespace calipress::assembly {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::ReadFile;
+using testing::WriteFile;
+
+// A job whose workers are done: shards and calibration ids are staged.
+class CheckpointPublisherTest : public ::testing::Test {
+ protected:
+  CheckpointPublisherTest() : store_(storage::OpenObjectStore()), publisher_(store_.get()) {
+    testing::WriteTinyModel(*store_, folder_ / "model");
+    WriteFile(folder_ / "model/tokenizer_config.json", "{\"a\": 1}");
+    job_.set_name("compressionJobs/j");
+    job_.set_uid("uid-1");
+    job_.set_model(folder_ / "model");
+    job_.set_output(folder_ / "out");
+    job_.set_attempt(2);
+    job_.set_state(v1::CompressionJob::RUNNING);
+    Use("steps: [{rtn: {bits: 4, group_size: 8}}]");
+    report_.set_total_seconds(12.5);
+    report_.add_warnings("a warning");
+  }
+
+  void Use(const std::string& yaml) {
+    const auto recipe = recipe::ParseYaml(yaml);
+    ASSERT_TRUE(recipe.ok()) << recipe.status();
+    *job_.mutable_recipe() = recipe::Resolve(*recipe, testing::TinySpec());
+  }
+
+  // The tensors of the finished checkpoint, in the order of the model.
+  std::vector<checkpoint::TensorPlan> Plan() const {
+    std::vector<checkpoint::TensorPlan> plan;
+    std::set<std::string> quantized;
+    for (const auto& module : LinearsOf(job_.recipe(), testing::TinySpec()).quantized) quantized.insert(module.module);
+    for (const auto& tensor : testing::TinyTensors()) {
+      const std::string module = tensor.name.substr(0, tensor.name.rfind('.'));
+      if (!quantized.contains(module)) {
+        plan.push_back(tensor);
+        continue;
+      }
+      for (auto& packed : checkpoint::PackedLinearPlan(module, tensor.shape[0], tensor.shape[1],
+                                                       recipe::SchemeOf(job_.recipe().steps(0)), tensor.dtype)) {
+        plan.push_back(packed);
+      }
+    }
+    return plan;
+  }
+
+  // Writes `count` shards, and tells of them as two ranks would.
+  void Stage(int count, int attempt = 2) {
+    const auto plan = Plan();
+    outcomes_.assign(2, {});
+    for (int i = 0; i < count; ++i) {
+      char name[64] = "model.safetensors";
+      if (count > 1) std::snprintf(name, sizeof(name), "model-%05d-of-%05d.safetensors", i + 1, count);
+      const size_t begin = plan.size() * i / count;
+      const size_t end = plan.size() * (i + 1) / count;
+      const std::vector<checkpoint::TensorPlan> part(plan.begin() + begin, plan.begin() + end);
+      auto* shard = outcomes_[i % 2].add_shards();
+      shard->set_file(name);
+      shard->set_uri(storage::JoinUri(fleet::AttemptStaging(job_, attempt), name));
+      shard->set_bytes(testing::WriteTensors(*store_, shard->uri(), part));
+      for (const auto& tensor : part) {
+        shard->add_tensors(tensor.name);
+        shard->set_tensor_bytes(shard->tensor_bytes() + checkpoint::TensorBytes(tensor));
+      }
+    }
+    // Made by the first attempt, used by the second.
+    WriteFile(fleet::CalibrationIdsUri(job_, 1), "ids");
+    WriteFile(storage::JoinUri(fleet::AttemptStaging(job_, 1), "block-00000.safetensors"), "left over");
+  }
+
+  absl::Status Publish() { return publisher_.Publish(job_, outcomes_, {}, &report_); }
+
+  std::set<std::string> Output() const {
+    std::set<std::string> names;
+    if (!fs::exists(folder_ / "out")) return names;
+    for (const auto& entry : fs::directory_iterator(folder_ / "out")) {
+      if (entry.path().filename() != "_calipress") names.insert(entry.path().filename());
+    }
+    return names;
+  }
+
+  nlohmann::json Json(const std::string& name) const { return nlohmann::json::parse(ReadFile(folder_ / ("out/" + name))); }
+
+  testing::TestFolder folder_;
+  std::unique_ptr<storage::ObjectStore> store_;
+  CheckpointPublisher publisher_;
+  v1::CompressionJob job_;
+  std::vector<worker::v1::StageOutcome> outcomes_;
+  v1::Report report_;
+};
+
+const std::set<std::string> kThreeShards = {
+    "config.json",  "tokenizer.json", "tokenizer_config.json", "recipe.yaml",
+    "report.json",  "calibration_ids.npy", "model.safetensors.index.json", "model-00001-of-00003.safetensors",
+    "model-00002-of-00003.safetensors", "model-00003-of-00003.safetensors"};
+
+TEST_F(CheckpointPublisherTest, PublishesAWholeCheckpoint) {
+  Stage(3);
+  ASSERT_TRUE(Publish().ok()) << Publish();
+  EXPECT_EQ(Output(), kThreeShards);
+
+  const auto index = Json("model.safetensors.index.json");
+  int64_t bytes = 0;
+  for (const auto& tensor : Plan()) {
+    bytes += checkpoint::TensorBytes(tensor);
+    EXPECT_TRUE(index["weight_map"].contains(tensor.name)) << tensor.name;
+  }
+  EXPECT_EQ(index["weight_map"].size(), Plan().size());
+  EXPECT_EQ(index["metadata"]["total_size"], bytes);
+
+  // The reader that loads models finds everything through the index.
+  const auto reader = checkpoint::ModelReader::Open(*store_, folder_ / "out");
+  ASSERT_TRUE(reader.ok()) << reader.status();
+  EXPECT_EQ((*reader)->total_bytes(), bytes);
+  EXPECT_NE((*reader)->Find("model.layers.1.mlp.down_proj.weight_packed"), nullptr);
+
+  const auto config = Json("config.json");
+  EXPECT_EQ(config["quantization_config"]["quantization_status"], "compressed");
+  EXPECT_EQ(config["quantization_config"]["ignore"], nlohmann::json::array({"lm_head"}));
+  EXPECT_EQ(config["hidden_size"], 16);
+
+  const auto recipe = recipe::ParseYaml(ReadFile(folder_ / "out/recipe.yaml"));
+  ASSERT_TRUE(recipe.ok()) << recipe.status();
+  EXPECT_TRUE(google::protobuf::util::MessageDifferencer::Equals(*recipe, job_.recipe()));
+
+  v1::Report report;
+  ASSERT_TRUE(google::protobuf::util::JsonStringToMessage(ReadFile(folder_ / "out/report.json"), &report).ok());
+  EXPECT_TRUE(google::protobuf::util::MessageDifferencer::Equals(report, report_));
+  EXPECT_EQ(report.output_bytes(), bytes);
+  EXPECT_EQ(report.source_bytes(), (*checkpoint::ModelReader::Open(*store_, folder_ / "model"))->total_bytes());
+  EXPECT_LT(report.output_bytes(), report.source_bytes());
+  EXPECT_EQ(ReadFile(folder_ / "out/calibration_ids.npy"), "ids");
+}
+
+TEST_F(CheckpointPublisherTest, OneShardNeedsNoIndex) {
+  Stage(1);
+  ASSERT_TRUE(Publish().ok()) << Publish();
+  EXPECT_EQ(Output(), (std::set<std::string>{"config.json", "tokenizer.json", "tokenizer_config.json", "recipe.yaml",
+                                             "report.json", "calibration_ids.npy", "model.safetensors"}));
+}
+
+TEST_F(CheckpointPublisherTest, LeavesDenseLinearsOutOfTheScheme) {
+  Use("steps: [{ignore: [lm_head, model.layers.0.mlp.down_proj], rtn: {bits: 4, group_size: 8}}]");
+  Stage(1);
+  ASSERT_TRUE(Publish().ok()) << Publish();
+  EXPECT_EQ(Json("config.json")["quantization_config"]["ignore"],
+            nlohmann::json::array({"lm_head", "model.layers.0.mlp.down_proj"}));
+  EXPECT_NE((*checkpoint::ModelReader::Open(*store_, folder_ / "out"))->Find("model.layers.0.mlp.down_proj.weight"),
+            nullptr);
+}
+
+TEST_F(CheckpointPublisherTest, AModelThatNothingWasQuantizedInKeepsItsConfig) {
+  Use("steps: [{targets: [model.layers.9.nothing], rtn: {bits: 4, group_size: 8}}]");
+  Stage(1);
+  ASSERT_TRUE(Publish().ok()) << Publish();
+  EXPECT_EQ(ReadFile(folder_ / "out/config.json"), testing::kTinyConfig);
+}
+
+// The process dies at every single change in turn, and the coordinator publishes again.
+TEST_F(CheckpointPublisherTest, GoesOnAfterACrashAnywhere) {
+  int crashes = 0;
+  for (int changes = 0;; ++changes) {
+    fs::remove_all(folder_ / "out");
+    Stage(3);
+    testing::CrashingStore crashing(*store_, changes);
+    v1::Report first = report_;
+    const absl::Status status = CheckpointPublisher(&crashing).Publish(job_, outcomes_, {}, &first);
+    EXPECT_EQ(status.ok(), !crashing.crashed());
+    if (!crashing.crashed()) break;
+    ++crashes;
+    EXPECT_EQ(ErrorClassOf(status), ErrorClass::kEnvironment) << status;
+    EXPECT_FALSE(Output().contains("config.json")) << "after " << changes;
+
+    v1::Report second = report_;
+    const absl::Status again = publisher_.Publish(job_, outcomes_, {}, &second);
+    ASSERT_TRUE(again.ok()) << again << " after " << changes;
+    EXPECT_EQ(Output(), kThreeShards) << "after " << changes;
+    EXPECT_TRUE(checkpoint::ModelReader::Open(*store_, folder_ / "out").ok());
+  }
+  EXPECT_GE(crashes, 8);  // marker, three shards, index, two copies, recipe, ids, report, config
+}
+
+TEST_F(CheckpointPublisherTest, PublishingTwiceGivesTheFirstReport) {
+  Stage(3);
+  ASSERT_TRUE(Publish().ok());
+  const v1::Report first = report_;
+  report_.set_total_seconds(99);
+  ASSERT_TRUE(Publish().ok());
+  EXPECT_TRUE(google::protobuf::util::MessageDifferencer::Equals(report_, first));
+}
+
+// The first attempt's shards were moved in part, then it was given up; the second one wrote them all again.
+TEST_F(CheckpointPublisherTest, ASecondAttemptPublishesOverTheFirst) {
+  Stage(3, /*attempt=*/1);
+  testing::CrashingStore crashing(*store_, 3);
+  ASSERT_FALSE(CheckpointPublisher(&crashing).Publish(job_, outcomes_, {}, &report_).ok());
+  ASSERT_TRUE(Output().contains("model-00001-of-00003.safetensors"));
+  Stage(3, /*attempt=*/2);
+  ASSERT_TRUE(Publish().ok()) << Publish();
+  EXPECT_EQ(Output(), kThreeShards);
+}
+
+TEST_F(CheckpointPublisherTest, RefusesAForeignConfig) {
+  Stage(3);
+  WriteFile(folder_ / "out/config.json", "{}");
+  const absl::Status status = Publish();
+  EXPECT_EQ(ErrorReason(status), reason::kOutputExists) << status;
+  EXPECT_EQ(ErrorClassOf(status), ErrorClass::kUser);
+  EXPECT_EQ(ReadFile(folder_ / "out/config.json"), "{}");
+  EXPECT_EQ(Output(), std::set<std::string>{"config.json"});
+}
+
+TEST_F(CheckpointPublisherTest, RefusesForeignWeightsEvenIfNamedLikeItsOwn) {
+  for (const char* name : {"model-00001-of-00003.safetensors", "model-00001-of-00007.safetensors", "pytorch_model.bin",
+                           "model.safetensors.index.json"}) {
+    fs::remove_all(folder_ / "out");
+    Stage(3);
+    WriteFile(folder_ / "out" / name, "stale");
+    const absl::Status status = Publish();
+    EXPECT_EQ(ErrorReason(status), reason::kOutputExists) << name << ": " << status;
+    EXPECT_EQ(ReadFile(folder_ / "out" / name), "stale");
+  }
+}
+
+TEST_F(CheckpointPublisherTest, AStaleIndexBesideASingleShardIsRefused) {
+  Stage(1);
+  WriteFile(folder_ / "out/model.safetensors.index.json", "{}");
+  EXPECT_EQ(ErrorReason(Publish()), reason::kOutputExists);
+}
+
+TEST_F(CheckpointPublisherTest, ChecksWhatWorkersReport) {
+  const auto expect = [&](const char* what, ErrorClass error_class, const std::function<void()>& spoil) {
+    fs::remove_all(folder_ / "out");
+    Stage(3);
+    spoil();
+    const absl::Status status = Publish();
+    EXPECT_FALSE(status.ok()) << what;
+    EXPECT_EQ(ErrorClassOf(status), error_class) << what << ": " << status;
+    EXPECT_FALSE(Output().contains("config.json")) << what;
+  };
+  expect("a tensor that no shard holds", ErrorClass::kDefect,
+         [&] { outcomes_[0].mutable_shards(0)->mutable_tensors()->RemoveLast(); });
+  expect("a tensor in two shards", ErrorClass::kDefect, [&] {
+    outcomes_[1].mutable_shards(0)->add_tensors(outcomes_[0].shards(0).tensors(0));
+  });
+  expect("a tensor that the model has not", ErrorClass::kDefect,
+         [&] { outcomes_[1].mutable_shards(0)->add_tensors("model.surprise"); });
+  expect("a shard that is missing", ErrorClass::kDefect, [&] { outcomes_[0].mutable_shards()->RemoveLast(); });
+  expect("no shard", ErrorClass::kDefect, [&] { outcomes_.assign(2, {}); });
+  expect("a name that leaves the folder", ErrorClass::kDefect,
+         [&] { outcomes_[0].mutable_shards(0)->set_file("../model-00001-of-00003.safetensors"); });
+  expect("a file outside of the staging folder", ErrorClass::kDefect,
+         [&] { outcomes_[0].mutable_shards(0)->set_uri(folder_ / "model/model.safetensors"); });
+  expect("another size", ErrorClass::kEnvironment,
+         [&] { fs::resize_file(outcomes_[0].shards(0).uri(), outcomes_[0].shards(0).bytes() - 1); });
+  expect("a file that is gone", ErrorClass::kEnvironment, [&] { fs::remove(outcomes_[0].shards(0).uri()); });
+  expect("a file with another shard's tensors", ErrorClass::kDefect, [&] {
+    auto* shard = outcomes_[0].mutable_shards(0);
+    shard->set_bytes(testing::WriteTensors(*store_, shard->uri(), {Plan().back()}));
+  });
+}
+
+TEST_F(CheckpointPublisherTest, AJobThatOnlyEvaluatesPublishesNothing) {
+  job_.clear_output();
+  ASSERT_TRUE(Publish().ok()) << Publish();
+  EXPECT_GT(report_.source_bytes(), 0);
+  EXPECT_EQ(report_.output_bytes(), 0);
+  publisher_.Sweep(job_);
+  EXPECT_TRUE(fs::exists(folder_ / "model/config.json"));
+}
+
+TEST_F(CheckpointPublisherTest, SweepLeavesTheCheckpointAlone) {
+  Stage(3);
+  ASSERT_TRUE(Publish().ok());
+  job_.set_state(v1::CompressionJob::SUCCEEDED);
+  publisher_.Sweep(job_);
+  publisher_.Sweep(job_);
+  EXPECT_FALSE(fs::exists(folder_ / "out/_calipress"));
+  EXPECT_EQ(Output(), kThreeShards);
+}
+
+TEST_F(CheckpointPublisherTest, SweepOfAFailedJobRemovesWhatItLeft) {
+  Stage(3);
+  job_.set_state(v1::CompressionJob::FAILED);
+  publisher_.Sweep(job_);
+  EXPECT_FALSE(fs::exists(folder_ / "out"));
+  publisher_.Sweep(job_);
+}
+
+TEST_F(CheckpointPublisherTest, SweepTakesAPublicationThatWasCutShortBack) {
+  Stage(3);
+  testing::CrashingStore crashing(*store_, 4);
+  ASSERT_FALSE(CheckpointPublisher(&crashing).Publish(job_, outcomes_, {}, &report_).ok());
+  ASSERT_FALSE(Output().empty());
+  WriteFile(folder_ / "out/notes.txt", "the user's");
+  job_.set_state(v1::CompressionJob::CANCELLED);
+  publisher_.Sweep(job_);
+  EXPECT_EQ(Output(), std::set<std::string>{"notes.txt"});
+  EXPECT_FALSE(fs::exists(folder_ / "out/_calipress"));
+}
+
+TEST_F(CheckpointPublisherTest, SweepLeavesOtherJobsStagingAlone) {
+  Stage(3);
+  WriteFile(folder_ / "out/_calipress/uid-2/attempt-1/block", "another job's");
+  job_.set_state(v1::CompressionJob::FAILED);
+  publisher_.Sweep(job_);
+  EXPECT_FALSE(fs::exists(folder_ / "out/_calipress/uid-1"));
+  EXPECT_TRUE(fs::exists(folder_ / "out/_calipress/uid-2/attempt-1/block"));
+}
+
+}  // namespace
+}  // namespace calipress::assembly

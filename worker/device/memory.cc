@@ -1,0 +1,114 @@
+#include "worker/device/memory.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <condition_variable>
+#include <fstream>
+#include <mutex>
+#include <sstream>
+#include <thread>
+
+#include "compress/base/metrics.h"
+#include "compress/base/thread.h"
+
+namespace calipress::worker {
+namespace {
+
+// A limit file holds bytes, or "max" (v2), or a number near 2^63 (v1) for none.
+int64_t ReadLimit(const std::string& path, int64_t otherwise) {
+  std::ifstream file(path);
+  int64_t bytes = 0;
+  if (!(file >> bytes) || bytes <= 0) return otherwise;
+  return bytes;
+}
+
+// A group's limit holds for what lies below it, so every folder on the way up counts. In a container the path is often
+// relative to another root and does not exist; the mount point itself then has the limit.
+int64_t SmallestOnTheWayUp(const std::string& mount, std::string path, const std::string& file, int64_t limit) {
+  for (;;) {
+    limit = std::min(limit, ReadLimit(mount + path + "/" + file, limit));
+    const size_t slash = path.rfind('/');
+    if (path.empty() || slash == std::string::npos) return limit;
+    path.resize(slash);
+  }
+}
+
+class Sampler : public MemorySampler {
+ public:
+  explicit Sampler(int64_t limit_bytes) {
+    auto& bytes = GaugeFamily("calipress_device_memory_bytes", "Memory of the device that this worker computes on.");
+    resident_ = &bytes.Add({{"kind", "resident"}});
+    bytes.Add({{"kind", "limit"}}).Set(static_cast<double>(limit_bytes));
+    peak_ = &GaugeFamily("calipress_device_memory_peak_bytes", "Most memory that this worker has ever held.").Add({});
+    Sample();
+    thread_ = StartThread("memory-sampler", [this] {
+      std::unique_lock lock(mutex_);
+      while (!wake_.wait_for(lock, std::chrono::seconds(1), [this] { return stopping_; })) Sample();
+    });
+  }
+  ~Sampler() override {
+    {
+      std::lock_guard lock(mutex_);
+      stopping_ = true;
+    }
+    wake_.notify_all();
+  }
+
+ private:
+  void Sample() {
+    const ProcessMemory memory = ReadProcessMemory();
+    resident_->Set(static_cast<double>(memory.resident_bytes));
+    peak_->Set(static_cast<double>(memory.peak_bytes));
+  }
+
+  prometheus::Gauge* resident_;
+  prometheus::Gauge* peak_;
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  bool stopping_ = false;
+  std::jthread thread_;  // last: joins first
+};
+
+}  // namespace
+
+int64_t MemoryLimit(const std::string& root) {
+  int64_t limit = static_cast<int64_t>(sysconf(_SC_PHYS_PAGES)) * sysconf(_SC_PAGESIZE);
+  std::ifstream groups(root + "/proc/self/cgroup");
+  // Lines are "hierarchy:controllers:path".
+  for (std::string line; std::getline(groups, line);) {
+    const size_t first = line.find(':');
+    const size_t second = first == std::string::npos ? first : line.find(':', first + 1);
+    if (second == std::string::npos) continue;
+    const std::string controllers = line.substr(first + 1, second - first - 1);
+    std::string path = line.substr(second + 1);
+    if (path == "/") path.clear();
+    if (controllers.empty()) {
+      limit = SmallestOnTheWayUp(root + "/sys/fs/cgroup", path, "memory.max", limit);
+    } else if (("," + controllers + ",").find(",memory,") != std::string::npos) {
+      limit = SmallestOnTheWayUp(root + "/sys/fs/cgroup/memory", path, "memory.limit_in_bytes", limit);
+    }
+  }
+  return limit;
+}
+
+ProcessMemory ReadProcessMemory() {
+  ProcessMemory memory;
+  std::ifstream status("/proc/self/status");
+  for (std::string line; std::getline(status, line);) {
+    std::istringstream words(line);
+    std::string name;
+    int64_t kibibytes = 0;
+    if (!(words >> name >> kibibytes)) continue;
+    if (name == "VmRSS:") memory.resident_bytes = kibibytes * 1024;
+    if (name == "VmHWM:") memory.peak_bytes = kibibytes * 1024;
+  }
+  return memory;
+}
+
+std::unique_ptr<MemorySampler> MemorySampler::Start(int64_t limit_bytes) {
+  return std::make_unique<Sampler>(limit_bytes);
+}
+
+}  // namespace calipress::worker
