@@ -235,10 +235,10 @@ TEST_F(CheckpointPublisherTest, RefusesForeignWeightsEvenIfNamedLikeItsOwn) {
                            "model.safetensors.index.json"}) {
     fs::remove_all(folder_ / "out");
     Stage(3);
-    WriteFile(folder_ / "out" / name, "stale");
+    WriteFile(folder_ / (std::string("out/") + name), "stale");
     const absl::Status status = Publish();
     EXPECT_EQ(ErrorReason(status), reason::kOutputExists) << name << ": " << status;
-    EXPECT_EQ(ReadFile(folder_ / "out" / name), "stale");
+    EXPECT_EQ(ReadFile(folder_ / (std::string("out/") + name)), "stale");
   }
 }
 

@@ -1,0 +1,283 @@
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+#include <type_traits>
+
+#include <ATen/Dispatch.h>
+#include <ATen/Parallel.h>
+#include <ATen/ops/empty.h>
+
+#include "compress/method/quantize/gptq/sweep.h"
+#include "compress/method/quantize/gptq/sweep_kernel.h"
+#include "compress/tensor/aligned_buffer.h"
+#include "compress/tensor/cpu_features.h"
+#include "compress/tensor/parallel_items.h"
+
+namespace calipress::method::gptq {
+namespace {
+
+using tensor::AlignedBuffer;
+using tensor::MakeAlignedBuffer;
+
+// Rows of one item of work: feedback factors that were read for one tile serve the others from the second cache.
+constexpr int64_t kMaxItemRows = 256;
+constexpr int64_t kFeedColumns = 128;  // errors that are fed on at a time: 16 KiB of a tile
+
+int64_t RoundUp(int64_t a, int64_t b) { return (a + b - 1) / b * b; }
+
+// C = L D^-1 by blocks of 8 columns in processing order: block s has rows j < 8 s + 8, each of 8 factors; entry (j, k)
+// is what column k takes of column j's error, zero for j >= k. Columns are padded to a multiple of 8.
+struct Feedback {
+  explicit Feedback(const at::Tensor& lower) : columns(lower.size(0)), padded(RoundUp(columns, kBlockColumns)) {
+    factors = MakeAlignedBuffer<float>(Offset(padded / kBlockColumns));
+    pivots = MakeAlignedBuffer<float>(padded);
+    const float* l = lower.const_data_ptr<float>();
+    const int64_t n = columns;
+    tensor::ForEachItem(padded / kBlockColumns, [&](int64_t block) {
+      const int64_t first = block * kBlockColumns;
+      float inverse[kBlockColumns];
+      for (int64_t k = 0; k < kBlockColumns; ++k) {
+        const int64_t i = n - 1 - (first + k);
+        pivots[first + k] = i < 0 ? 0.0f : l[i * n + i];
+        inverse[k] = i < 0 ? 0.0f : 1.0f / l[i * n + i];
+      }
+      float* out = factors.get() + Offset(block);
+      for (int64_t j = 0; j < first + kBlockColumns; ++j, out += kBlockColumns) {
+        const float* row = l + (n - 1 - j) * n;
+        for (int64_t k = 0; k < kBlockColumns; ++k) {
+          const int64_t column = first + k;
+          out[k] = j < column && column < n ? row[n - 1 - column] * inverse[k] : 0.0f;
+        }
+      }
+    });
+  }
+  static int64_t Offset(int64_t block) { return kBlockColumns * kBlockColumns * (block * (block + 1) / 2); }
+  // The factors of one block from errors of column `from` on.
+  const float* At(int64_t block, int64_t from) const { return factors.get() + Offset(block) + from * kBlockColumns; }
+
+  int64_t columns, padded;
+  AlignedBuffer<float> factors;
+  AlignedBuffer<float> pivots;
+};
+
+// Scales and multiples' limits of one weight, [groups][rows padded to 32].
+struct TransposedGrid {
+  TransposedGrid(const Grid& grid, const checkpoint::QuantizationScheme& scheme)
+      : rows(RoundUp(grid.scales.size(0), kTileRows)), groups(grid.scales.size(1)) {
+    scale = MakeAlignedBuffer<float>(rows * groups);
+    low = MakeAlignedBuffer<float>(rows * groups);
+    high = MakeAlignedBuffer<float>(rows * groups);
+    const at::Tensor scales = grid.scales.to(at::kFloat).contiguous();
+    const float* values = scales.const_data_ptr<float>();
+    const int8_t* zeros = grid.zero_points.defined() ? grid.zero_points.const_data_ptr<int8_t>() : nullptr;
+    const float code_low = -std::ldexp(1.0f, scheme.bits - 1), code_high = -code_low - 1.0f;
+    for (int64_t g = 0; g < groups; ++g) {
+      for (int64_t r = 0; r < rows; ++r) {
+        const bool real = r < grid.scales.size(0);
+        const float zero = real && zeros != nullptr ? zeros[r * groups + g] : 0.0f;
+        scale[g * rows + r] = real ? values[r * groups + g] : 1.0f;
+        low[g * rows + r] = code_low - zero;
+        high[g * rows + r] = code_high - zero;
+      }
+    }
+  }
+  int64_t rows, groups;
+  AlignedBuffer<float> scale, low, high;
+};
+
+template <typename T>
+constexpr Rounding RoundingOf() {
+  if constexpr (std::is_same_v<T, at::BFloat16>) return Rounding::kBf16;
+  if constexpr (std::is_same_v<T, at::Half>) return Rounding::kF16;
+  return Rounding::kNone;
+}
+
+// What all items of a sweep share.
+struct Sweep {
+  const SweepKernel& kernel;
+  const ColumnPlan& plan;
+  const Feedback& feedback;
+  int64_t group_width;
+  int64_t panel;  // columns, a multiple of 8
+  int bits;
+};
+
+// Rows [row, row + rows) of one weight through all columns.
+template <typename T>
+class ItemSweep {
+ public:
+  ItemSweep(const Sweep& sweep, const TransposedGrid& grid, const T* weight, int8_t* codes, int64_t row, int64_t rows)
+      : sweep_(sweep),
+        grid_(grid),
+        weight_(weight),
+        codes_(codes),
+        row_(row),
+        rows_(rows),
+        tiles_(RoundUp(rows, kTileRows) / kTileRows),
+        panel_size_(sweep.panel * kTileRows),
+        errors_(MakeAlignedBuffer<float>(tiles_ * sweep.feedback.padded * kTileRows)),
+        weights_(MakeAlignedBuffer<float>(tiles_ * panel_size_)),
+        targets_(MakeAlignedBuffer<float>(tiles_ * panel_size_)),
+        multiples_(MakeAlignedBuffer<float>(panel_size_)) {}
+
+  // Adds to each row's loss and shift; [rows].
+  void Run(double* loss, double* shift) {
+    for (int64_t first = 0; first < sweep_.feedback.padded; first += sweep_.panel) {
+      const int64_t count = std::min(sweep_.panel, sweep_.feedback.padded - first);
+      for (int64_t tile = 0; tile < tiles_; ++tile) LoadPanel(tile, first, count);
+      FeedPanel(first, count);
+      for (int64_t tile = 0; tile < tiles_; ++tile) {
+        SweepPanel(tile, first, count, loss, shift);
+        StoreCodes(tile, first, count);
+      }
+    }
+  }
+
+ private:
+  float* Errors(int64_t tile, int64_t column) {
+    return errors_.get() + (tile * sweep_.feedback.padded + column) * kTileRows;
+  }
+  int64_t RowsOf(int64_t tile) const { return std::min<int64_t>(kTileRows, rows_ - tile * kTileRows); }
+
+  // Transposes the panel's columns; rows and columns that only pad are zero.
+  void LoadPanel(int64_t tile, int64_t first, int64_t count) {
+    const int64_t n = sweep_.feedback.columns;
+    float* weights = weights_.get() + tile * panel_size_;
+    const int64_t real = std::min(count, n - first);
+    if (RowsOf(tile) < kTileRows || real < count) std::fill(weights, weights + count * kTileRows, 0.0f);
+    for (int64_t r = 0; r < RowsOf(tile); ++r) {
+      const T* source = weight_ + (row_ + tile * kTileRows + r) * n;
+      for (int64_t k = 0; k < real; ++k) {
+        weights[k * kTileRows + r] = static_cast<float>(source[sweep_.plan.order[first + k]]);
+      }
+    }
+    std::copy(weights, weights + count * kTileRows, targets_.get() + tile * panel_size_);
+  }
+
+  // Errors of all earlier panels: the bulk of the work, a matrix product.
+  void FeedPanel(int64_t first, int64_t count) {
+    for (int64_t from = 0; from < first; from += kFeedColumns) {
+      const int64_t columns = std::min(kFeedColumns, first - from);
+      for (int64_t tile = 0; tile < tiles_; ++tile) {
+        for (int64_t k = 0; k < count; k += kBlockColumns) {
+          sweep_.kernel.feed(Errors(tile, from), sweep_.feedback.At((first + k) / kBlockColumns, from), columns,
+                             targets_.get() + tile * panel_size_ + k * kTileRows);
+        }
+      }
+    }
+  }
+
+  void SweepPanel(int64_t tile, int64_t first, int64_t count, double* loss, double* shift) {
+    alignas(64) float losses[kTileRows] = {}, shifts[kTileRows] = {};
+    const int64_t grid_row = row_ + tile * kTileRows;
+    for (int64_t k = 0; k < count; k += kBlockColumns) {
+      const int64_t block = (first + k) / kBlockColumns;
+      SweepBlock args;
+      args.target = targets_.get() + tile * panel_size_ + k * kTileRows;
+      args.weight = weights_.get() + tile * panel_size_ + k * kTileRows;
+      sweep_.kernel.feed(Errors(tile, first), sweep_.feedback.At(block, first), k, args.target);
+      args.feedback = sweep_.feedback.At(block, first + k);
+      for (int64_t i = 0; i < kBlockColumns; ++i) {
+        const int64_t place = std::min(first + k + i, sweep_.feedback.columns - 1);
+        const int64_t at = sweep_.plan.order[place] / sweep_.group_width * grid_.rows + grid_row;
+        args.scale[i] = grid_.scale.get() + at;
+        args.low[i] = grid_.low.get() + at;
+        args.high[i] = grid_.high.get() + at;
+      }
+      args.pivot = sweep_.feedback.pivots.get() + first + k;
+      args.rounding = RoundingOf<T>();
+      args.error = Errors(tile, first + k);
+      args.multiple = multiples_.get() + k * kTileRows;
+      args.loss = losses;
+      args.shift = shifts;
+      sweep_.kernel.sweep(args);
+    }
+    for (int64_t r = 0; r < RowsOf(tile); ++r) {
+      loss[tile * kTileRows + r] += losses[r];
+      shift[tile * kTileRows + r] += shifts[r];
+    }
+  }
+
+  void StoreCodes(int64_t tile, int64_t first, int64_t count) {
+    const int64_t n = sweep_.feedback.columns;
+    const int64_t real = std::min(count, n - first);
+    const float code_low = -std::ldexp(1.0f, sweep_.bits - 1);
+    const float* low = grid_.low.get() + row_ + tile * kTileRows;
+    for (int64_t r = 0; r < RowsOf(tile); ++r) {
+      int8_t* codes = codes_ + (row_ + tile * kTileRows + r) * n;
+      for (int64_t k = 0; k < real; ++k) {
+        const int64_t column = sweep_.plan.order[first + k];
+        const float zero = code_low - low[column / sweep_.group_width * grid_.rows + r];
+        codes[column] = static_cast<int8_t>(static_cast<int32_t>(multiples_[k * kTileRows + r] + zero));
+      }
+    }
+  }
+
+  const Sweep& sweep_;
+  const TransposedGrid& grid_;
+  const T* weight_;
+  int8_t* codes_;
+  const int64_t row_, rows_, tiles_, panel_size_;
+  AlignedBuffer<float> errors_;     // [tiles][columns][32]
+  AlignedBuffer<float> weights_;    // [tiles][panel][32]
+  AlignedBuffer<float> targets_;    // [tiles][panel][32]
+  AlignedBuffer<float> multiples_;  // [panel][32]
+};
+
+}  // namespace
+
+const SweepKernel& BestSweepKernel() {
+  if (tensor::CpuHasAvx512()) return kSweepAvx512;
+  if (tensor::CpuHasAvx2()) return kSweepAvx2;
+  return kSweepPortable;
+}
+
+void SweepOnCpu(const checkpoint::QuantizationScheme& scheme, const ColumnPlan& plan, const Factor& factor,
+                int64_t block_size, const SweepKernel& kernel, std::vector<SweepTask>& tasks) {
+  const Feedback feedback(factor.lower);
+  const int64_t panel = std::min(RoundUp(std::max<int64_t>(block_size, 1), kBlockColumns), feedback.padded);
+  const int64_t group_width = feedback.columns / scheme.Groups(feedback.columns);
+  const Sweep sweep{kernel, plan, feedback, group_width, panel, scheme.bits};
+  int64_t all_rows = 0;
+  for (const SweepTask& task : tasks) all_rows += task.weight.size(0);
+  // Small enough that every thread has some, and several where there are many.
+  const int64_t share = RoundUp(all_rows / (2 * at::get_num_threads()) + 1, kTileRows);
+  const int64_t item_rows = std::min(share, kMaxItemRows);
+  struct Item {
+    size_t task;
+    int64_t row, rows;
+  };
+  std::vector<Item> items;
+  std::vector<std::vector<double>> losses, shifts;
+  std::vector<TransposedGrid> grids;
+  for (size_t t = 0; t < tasks.size(); ++t) {
+    const int64_t rows = tasks[t].weight.size(0);
+    tasks[t].codes = at::empty({rows, feedback.columns}, at::kChar);
+    grids.emplace_back(tasks[t].grid, scheme);
+    losses.emplace_back(rows, 0.0);
+    shifts.emplace_back(rows, 0.0);
+    for (int64_t row = 0; row < rows; row += item_rows) items.push_back({t, row, std::min(item_rows, rows - row)});
+  }
+  tensor::ForEachItem(static_cast<int64_t>(items.size()), [&](int64_t i) {
+    const Item& item = items[i];
+    SweepTask& task = tasks[item.task];
+    AT_DISPATCH_FLOATING_TYPES_AND2(at::kBFloat16, at::kHalf, task.weight.scalar_type(), "SweepOnCpu", [&] {
+      if constexpr (!std::is_same_v<scalar_t, double>) {
+        ItemSweep<scalar_t>(sweep, grids[item.task], task.weight.const_data_ptr<scalar_t>(),
+                            task.codes.mutable_data_ptr<int8_t>(), item.row, item.rows)
+            .Run(losses[item.task].data() + item.row, shifts[item.task].data() + item.row);
+      }
+    });
+  });
+  for (size_t t = 0; t < tasks.size(); ++t) {
+    tasks[t].loss = std::accumulate(losses[t].begin(), losses[t].end(), 0.0);
+    tasks[t].shift = std::accumulate(shifts[t].begin(), shifts[t].end(), 0.0);
+  }
+}
+
+void SweepOnCpu(const checkpoint::QuantizationScheme& scheme, const ColumnPlan& plan, const Factor& factor,
+                int64_t block_size, std::vector<SweepTask>& tasks) {
+  SweepOnCpu(scheme, plan, factor, block_size, BestSweepKernel(), tasks);
+}
+
+}  // namespace calipress::method::gptq

@@ -1,0 +1,64 @@
+#include "compress/method/quantize/rtn/rtn.h"
+
+#include <chrono>
+#include <utility>
+
+#include <ATen/ops/sub.h>
+
+#include "compress/base/status_macros.h"
+#include "compress/method/quantize/grid.h"
+#include "compress/method/quantize/scheme.h"
+#include "compress/tensor/quadratic_form.h"
+
+namespace calipress::method {
+namespace {
+
+class Rtn : public Method {
+ public:
+  explicit Rtn(const checkpoint::QuantizationScheme& scheme) : scheme_(scheme) {}
+
+  StatisticsKind statistics() const override { return StatisticsKind::kNone; }
+
+  absl::StatusOr<std::vector<LinearResult>> Compress(const std::vector<LinearTask>& tasks,
+                                                     const InputStatistics* statistics) const override {
+    for (const LinearTask& task : tasks) CALIPRESS_RETURN_IF_ERROR(CheckWeight(task.module, task.weight, scheme_));
+    return RoundToNearest(tasks, scheme_, statistics);
+  }
+
+ private:
+  const checkpoint::QuantizationScheme scheme_;
+};
+
+}  // namespace
+
+std::vector<LinearResult> RoundToNearest(const std::vector<LinearTask>& tasks,
+                                         const checkpoint::QuantizationScheme& scheme,
+                                         const InputStatistics* statistics) {
+  std::vector<LinearResult> results;
+  for (const LinearTask& task : tasks) {
+    const auto start = std::chrono::steady_clock::now();
+    const at::Tensor weight = task.weight.contiguous();
+    Grid grid = FitMinMaxGrid(weight, scheme);
+    LinearResult result;
+    result.method = "rtn";
+    at::Tensor codes = NearestCodes(weight, grid, scheme);
+    result.quantized = QuantizedWeight{scheme, std::move(codes), grid.scales, grid.zero_points};
+    result.weight = Dequantize(*result.quantized);
+    if (statistics != nullptr) {
+      const at::Tensor difference = at::sub(weight.to(at::kFloat), result.weight.to(at::kFloat));
+      const auto forms = tensor::QuadraticForms({difference, weight}, statistics->second_moment);
+      result.relative_error = forms[1] > 0.0 ? forms[0] / forms[1] : 0.0;
+    }
+    result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    results.push_back(std::move(result));
+  }
+  return results;
+}
+
+absl::StatusOr<std::unique_ptr<Method>> MakeRtn(const v1::Step& step) {
+  const v1::Rtn& options = step.rtn();
+  CALIPRESS_ASSIGN_OR_RETURN(auto scheme, MakeScheme("rtn", options.bits(), options.group_size(), options.symmetric()));
+  return std::make_unique<Rtn>(scheme);
+}
+
+}  // namespace calipress::method

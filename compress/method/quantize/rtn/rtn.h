@@ -1,0 +1,20 @@
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "calipress/v1/recipe.pb.h"
+#include "compress/method/method.h"
+
+namespace calipress::method {
+
+// Round to nearest on min-max grids. The step must be resolved; INVALID_RECIPE for options out of range.
+absl::StatusOr<std::unique_ptr<Method>> MakeRtn(const v1::Step& step);
+
+// The computation of it, also GPTQ's fallback: weights are checked already. Relative errors are 0 without statistics.
+std::vector<LinearResult> RoundToNearest(const std::vector<LinearTask>& tasks,
+                                         const checkpoint::QuantizationScheme& scheme,
+                                         const InputStatistics* statistics);
+
+}  // namespace calipress::method
