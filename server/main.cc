@@ -16,14 +16,15 @@ namespace {
 constexpr int kUsageExit = 2;
 
 void PrintHelp() {
-  std::cout << "usage: calipress-coordinator --config FILE\n\n"
-               "Takes compression jobs over gRPC, plans them on workers, and publishes what they make. Stops on SIGTERM or\n"
-               "SIGINT; jobs under way go on when it is started again with the same database.\n\n"
-               "  --config FILE   configuration in YAML\n"
-               "  --version       print the version\n"
-               "  --help          print this\n\n"
-               "FILE, with every key at its default:\n\n"
-            << calipress::server::ConfigExample();
+  std::cout
+      << "usage: calipress-coordinator --config FILE\n\n"
+         "Takes compression jobs over gRPC, plans them on workers, and publishes what they make. Stops on SIGTERM or\n"
+         "SIGINT; jobs under way go on when it is started again with the same database.\n\n"
+         "  --config FILE   configuration in YAML\n"
+         "  --version       print the version\n"
+         "  --help          print this\n\n"
+         "FILE, with every key at its default:\n\n"
+      << calipress::server::ConfigExample();
 }
 
 int Fail(std::string_view message) {

@@ -25,8 +25,7 @@ class WiredServer : public Server {
   ~WiredServer() override { Stop(); }
 
   absl::Status Start(const ServerOptions& options) {
-    CALIPRESS_ASSIGN_OR_RETURN(coordinator_,
-                               fleet::Coordinator::Create(options.coordinator, jobs_.get(), &publisher_));
+    CALIPRESS_ASSIGN_OR_RETURN(coordinator_, fleet::Coordinator::Create(options.coordinator, jobs_.get(), &publisher_));
     workers_ = std::make_unique<fleet::WorkerServiceImpl>(coordinator_.get());
     service_ = std::make_unique<api::CompressionService>(coordinator_.get(), objects_.get(), options.service);
     if (!options.metrics_address.empty()) {

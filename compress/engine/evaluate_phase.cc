@@ -1,7 +1,6 @@
 #include "compress/engine/evaluate_phase.h"
 
 #include <cmath>
-#include <deque>
 #include <optional>
 
 #include <ATen/core/grad_mode.h>
@@ -163,14 +162,10 @@ absl::Status TextEvaluation::Score(int64_t batch, const std::vector<at::Tensor>&
 
 absl::Status TextEvaluation::Run(double begin, double share) {
   CALIPRESS_RETURN_IF_ERROR(Setup());
-  // Deques: neither moves once made.
-  std::deque<HiddenSender> senders;
-  std::deque<HiddenReceiver> receivers;
-  for (const Lane& lane : lanes_) {
-    senders.emplace_back(context_.environment.group, context_.activities);
-    receivers.emplace_back(context_.environment.group, context_.activities, tokens_.batches, lane.spec().hidden,
-                           lane.options());
-  }
+  std::vector<HiddenLane> streams;
+  for (const Lane& lane : lanes_) streams.push_back({lane.spec().hidden, lane.options()});
+  HiddenReceiver receiver(context_.environment.group, context_.activities, tokens_.batches, streams);
+  HiddenSender sender(context_.environment.group, context_.activities);
   const int64_t count = tokens_.batches.count();
   for (int64_t batch = 0; batch < count;) {
     const int64_t chunk = std::min(ChunkSize(), count - batch);
@@ -182,7 +177,7 @@ absl::Status TextEvaluation::Run(double begin, double share) {
           hidden[i][lane] = embeddings_[lane].Forward(
               tokens_.ids.narrow(0, tokens_.batches.first(batch + i), tokens_.batches.size(batch + i)));
         } else {
-          CALIPRESS_ASSIGN_OR_RETURN(hidden[i][lane], receivers[lane].Next());
+          CALIPRESS_ASSIGN_OR_RETURN(hidden[i][lane], receiver.Next());
         }
       }
     }
@@ -193,13 +188,13 @@ absl::Status TextEvaluation::Run(double begin, double share) {
         continue;
       }
       for (size_t lane = 0; lane < lanes_.size(); ++lane) {
-        CALIPRESS_RETURN_IF_ERROR(senders[lane].Put(std::move(hidden[i][lane])));
+        CALIPRESS_RETURN_IF_ERROR(sender.Put(std::move(hidden[i][lane])));
       }
     }
     batch += chunk;
     context_.observer.OnProgress(kEvaluatePhase, begin + share * batch / count, text_.name());
   }
-  for (HiddenSender& sender : senders) CALIPRESS_RETURN_IF_ERROR(sender.Drain());
+  CALIPRESS_RETURN_IF_ERROR(sender.Drain());
   if (!context_.last()) return absl::OkStatus();
 
   if (!std::isfinite(score_.negative_log_likelihood)) {

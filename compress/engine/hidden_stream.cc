@@ -7,11 +7,13 @@
 namespace calipress::engine {
 
 HiddenReceiver::HiddenReceiver(collective::Group& group, ActivityLedger& activities, MicroBatches batches,
-                               int64_t features, at::TensorOptions options)
-    : group_(group), activities_(activities), batches_(batches), features_(features), options_(options) {}
+                               std::vector<HiddenLane> lanes)
+    : group_(group), activities_(activities), batches_(batches), lanes_(std::move(lanes)) {}
 
 absl::Status HiddenReceiver::Post() {
-  at::Tensor buffer = at::empty({batches_.size(posted_), batches_.length, features_}, options_);
+  const int64_t lanes = static_cast<int64_t>(lanes_.size());
+  const HiddenLane& lane = lanes_[posted_ % lanes];
+  at::Tensor buffer = at::empty({batches_.size(posted_ / lanes), batches_.length, lane.features}, lane.options);
   CALIPRESS_ASSIGN_OR_RETURN(auto transfer, group_.Receive(buffer, group_.rank() - 1));
   pending_.emplace_back(std::move(buffer), std::move(transfer));
   ++posted_;
@@ -19,7 +21,10 @@ absl::Status HiddenReceiver::Post() {
 }
 
 absl::StatusOr<at::Tensor> HiddenReceiver::Next() {
-  while (posted_ < batches_.count() && pending_.size() < 2) CALIPRESS_RETURN_IF_ERROR(Post());
+  const int64_t lanes = static_cast<int64_t>(lanes_.size());
+  while (posted_ < batches_.count() * lanes && pending_.size() < 2 * lanes_.size()) {
+    CALIPRESS_RETURN_IF_ERROR(Post());
+  }
   if (pending_.empty()) return absl::InternalError("more micro-batches were asked for than there are");
   auto [buffer, transfer] = std::move(pending_.front());
   pending_.pop_front();

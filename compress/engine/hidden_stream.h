@@ -23,14 +23,20 @@ struct MicroBatches {
   int64_t size(int64_t index) const { return std::min(rows, sequences - index * rows); }
 };
 
-// Hidden states from the previous stage, in order, each posted one ahead so that its transfer runs beside the compute
-// on the one before. Not thread-safe.
+// Hidden states of one model: `features` columns of `options` (dtype, device) per token.
+struct HiddenLane {
+  int64_t features = 0;
+  at::TensorOptions options;
+};
+
+// Hidden states from the previous stage, in the order in which it puts them: every micro-batch, and of each every lane
+// (models that run side by side). Posted one micro-batch ahead, so that its transfer runs beside the compute on the one
+// before. Not thread-safe.
 class HiddenReceiver {
  public:
-  // `features` columns of `options` (dtype, device) per token.
-  HiddenReceiver(collective::Group& group, ActivityLedger& activities, MicroBatches batches, int64_t features,
-                 at::TensorOptions options);
-  // The next micro-batch, [rows, length, features].
+  HiddenReceiver(collective::Group& group, ActivityLedger& activities, MicroBatches batches,
+                 std::vector<HiddenLane> lanes);
+  // The next lane of the micro-batch, or the first of the next one: [rows, length, features].
   absl::StatusOr<at::Tensor> Next();
 
  private:
@@ -39,8 +45,7 @@ class HiddenReceiver {
   collective::Group& group_;
   ActivityLedger& activities_;
   MicroBatches batches_;
-  int64_t features_;
-  at::TensorOptions options_;
+  std::vector<HiddenLane> lanes_;
   int64_t posted_ = 0;
   std::deque<std::pair<at::Tensor, std::unique_ptr<collective::Transfer>>> pending_;
 };

@@ -16,8 +16,8 @@ absl::StatusOr<std::unique_ptr<StageInputs>> StageInputs::Create(StageContext& c
     TimedActivity timed(context.activities, Activity::kRead);
     CALIPRESS_ASSIGN_OR_RETURN(inputs->embedding_, model::Embedding::Load(context.spec(), *context.model->weights));
   } else {
-    inputs->receiver_.emplace(context.environment.group, context.activities, tokens.batches, context.spec().hidden,
-                              HiddenOptions(context));
+    inputs->receiver_.emplace(context.environment.group, context.activities, tokens.batches,
+                              std::vector<HiddenLane>{{context.spec().hidden, HiddenOptions(context)}});
   }
   return inputs;
 }

@@ -6,27 +6,19 @@
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
-#include <ATen/Version.h>
 
 #include "compress/model/rms_norm_rows.h"
 
 namespace calipress::model {
 namespace {
 
-// Floats in one of ATen's vectors on this machine.
-int VectorLanes() {
-  static const int lanes = at::get_cpu_capability() == "AVX512" ? 16 : 8;
-  return lanes;
-}
-
 template <typename T>
 void NormRows(const void* input, const void* weight, float eps, int64_t rows, int64_t size, void* output) {
-  const int lanes = VectorLanes();
   const int64_t grain = std::max<int64_t>(1, 32768 / std::max<int64_t>(size, 1));
   at::parallel_for(0, rows, grain, [&](int64_t begin, int64_t end) {
     std::vector<float> scratch(size);
     RmsNormRows(static_cast<const T*>(input) + begin * size, static_cast<const T*>(weight), eps, end - begin, size,
-                lanes, scratch.data(), static_cast<T*>(output) + begin * size);
+                scratch.data(), static_cast<T*>(output) + begin * size);
   });
 }
 

@@ -8,6 +8,8 @@
 namespace calipress::model {
 namespace {
 
+// ATen's sums run on vectors of 8 floats even where the processor has wider ones; rows below that, on scalars.
+constexpr int kVector = 8;
 constexpr int kChains = 4;  // independent sums per vector lane
 constexpr int kLevels = 4;  // of the cascade
 
@@ -60,7 +62,7 @@ CALIPRESS_INLINE float SumSquares(const float* x, int64_t size) {
   return sum;
 }
 
-template <typename T, int kLanes>
+template <typename T>
 struct NormKernel {
   static CALIPRESS_INLINE void Run(const T* input, const T* weight, float eps, int64_t count, int64_t size,
                                    float* scratch, T* output) {
@@ -68,7 +70,8 @@ struct NormKernel {
       const T* in = input + row * size;
       T* out = output + row * size;
       for (int64_t i = 0; i < size; ++i) scratch[i] = Widen(in[i]);
-      const float variance = SumSquares<kLanes>(scratch, size) / static_cast<float>(size);
+      const float variance = (size < kVector ? SumSquares<1>(scratch, size) : SumSquares<kVector>(scratch, size)) /
+                               static_cast<float>(size);
       const float scale = 1.0f / std::sqrt(variance + eps);
       for (int64_t i = 0; i < size; ++i) {
         Narrow(RoundTo<T>(scratch[i] * scale) * Widen(weight[i]), &out[i]);
@@ -77,26 +80,16 @@ struct NormKernel {
   }
 };
 
-template <typename T>
-void Dispatch(const T* input, const T* weight, float eps, int64_t count, int64_t size, int lanes, float* scratch,
-              T* output) {
-  if (lanes == 16) {
-    RunKernel<NormKernel<T, 16>>(input, weight, eps, count, size, scratch, output);
-  } else {
-    RunKernel<NormKernel<T, 8>>(input, weight, eps, count, size, scratch, output);
-  }
-}
-
 }  // namespace
 
-void RmsNormRows(const float* input, const float* weight, float eps, int64_t count, int64_t size, int lanes,
+void RmsNormRows(const float* input, const float* weight, float eps, int64_t count, int64_t size,
                  float* scratch, float* output) {
-  Dispatch(input, weight, eps, count, size, lanes, scratch, output);
+  RunKernel<NormKernel<float>>(input, weight, eps, count, size, scratch, output);
 }
 
-void RmsNormRows(const uint16_t* input, const uint16_t* weight, float eps, int64_t count, int64_t size, int lanes,
+void RmsNormRows(const uint16_t* input, const uint16_t* weight, float eps, int64_t count, int64_t size,
                  float* scratch, uint16_t* output) {
-  Dispatch(input, weight, eps, count, size, lanes, scratch, output);
+  RunKernel<NormKernel<uint16_t>>(input, weight, eps, count, size, scratch, output);
 }
 
 }  // namespace calipress::model

@@ -1,6 +1,7 @@
 #include "compress/storage/filesystem_cache.h"
 
 #include <csignal>
+#include <cstdio>
 #include <cstdlib>
 #include <utility>
 
@@ -10,7 +11,6 @@
 #include "arrow/filesystem/localfs.h"
 #include "arrow/filesystem/s3fs.h"
 #include "compress/base/error.h"
-#include "compress/base/log.h"
 #include "compress/base/status_macros.h"
 #include "compress/storage/arrow_error.h"
 #include "compress/storage/retry_count.h"
@@ -36,8 +36,7 @@ constexpr double kS3ConnectTimeoutSeconds = 3;
 constexpr double kS3RequestTimeoutSeconds = 5;
 constexpr double kGcsRetryLimitSeconds = 15;
 
-// Starts the AWS SDK once. It must be stopped before the process's static objects go, or it crashes there: an exit
-// handler registered now runs before those of every library loaded so far.
+// Starts the AWS SDK once.
 absl::Status StartS3() {
   static const arrow::Status started = [] {
     auto options = arrow::fs::S3GlobalOptions::Defaults();
@@ -46,16 +45,20 @@ absl::Status StartS3() {
     struct sigaction current {};
     options.install_sigpipe_handler =
         sigaction(SIGPIPE, nullptr, &current) == 0 && current.sa_handler == SIG_DFL;
-    arrow::Status status = arrow::fs::InitializeS3(options);
-    if (status.ok()) {
-      std::atexit([] {
-        if (!arrow::fs::EnsureS3Finalized().ok()) LogWarning("S3 client did not stop cleanly");
-      });
-    }
-    return status;
+    return arrow::fs::InitializeS3(options);
   }();
   if (!started.ok()) return DefectError(absl::StrCat("the S3 client does not start: ", started.message()));
   return absl::OkStatus();
+}
+
+// The AWS SDK must be stopped before the process's static objects go, or it crashes there. Exit handlers run in the
+// reverse order of registration, and Arrow makes the objects that stopping needs with its first client: so this is
+// called after one was made (earlier, and the process hangs at exit on a mutex that is gone).
+void StopS3AtExit() {
+  static const int registered = std::atexit([] {
+    if (!arrow::fs::EnsureS3Finalized().ok()) std::fputs("calipress: the S3 client did not stop cleanly\n", stderr);
+  });
+  (void)registered;
 }
 
 // Arrow's text may quote the URI, so it is only passed on where there is nothing secret in it.
@@ -92,6 +95,7 @@ absl::StatusOr<ResolvedPath> OpenS3(const Location& location, const StorageOptio
   s3->retry_strategy = std::make_shared<BoundedS3Retry>();
   auto filesystem = arrow::fs::S3FileSystem::Make(*s3);
   if (!filesystem.ok()) return FromArrow(filesystem.status(), "reach", RootUri(location, ""));
+  StopS3AtExit();
   return ResolvedPath{*filesystem, top};
 }
 

@@ -45,8 +45,7 @@ std::string Below(const std::string& folder_uri, const std::string& uri) {
 absl::Status CheckOutput(storage::ObjectStore& store, const v1::CompressionJob& job) {
   const std::string& output = job.output();
   if (Folder(output).starts_with(Folder(job.model()))) {
-    return ViolationsError(reason::kInvalidRequest,
-                           {{"output", "lies in the model's own folder; give another one"}});
+    return ViolationsError(reason::kInvalidRequest, {{"output", "lies in the model's own folder; give another one"}});
   }
   auto info = store.Stat(output);
   if (!info.ok() && !absl::IsNotFound(info.status())) return info.status();
@@ -90,10 +89,10 @@ absl::Status CheckReference(storage::ObjectStore& store, const std::string& refe
   auto other = InspectModel(store, reference);
   if (!other.ok()) return Annotate(other.status(), "recipe.evaluation.reference");
   if (other->spec.vocabulary != model.spec.vocabulary) {
-    return PreconditionError(reason::kUnsupportedCombination,
-                             absl::StrCat("the reference has a vocabulary of ", other->spec.vocabulary,
-                                          ", the model one of ", model.spec.vocabulary,
-                                          ": their distributions cannot be compared"));
+    return PreconditionError(
+        reason::kUnsupportedCombination,
+        absl::StrCat("the reference has a vocabulary of ", other->spec.vocabulary, ", the model one of ",
+                     model.spec.vocabulary, ": their distributions cannot be compared"));
   }
   return absl::OkStatus();
 }
@@ -127,10 +126,10 @@ absl::Status CheckFits(const v1::CompressionJob& job, const SourceModel& model,
     }
   }
   if (largest == 0) return absl::OkStatus();  // nobody is there yet; the job waits
-  return PreconditionError(reason::kInsufficientMemory,
-                           absl::StrCat("a worker needs at least ", needed,
-                                        " bytes for one block and its statistics; the largest, ", owner, ", has ",
-                                        largest));
+  return PreconditionError(
+      reason::kInsufficientMemory,
+      absl::StrCat("a worker needs at least ", needed, " bytes for one block and its statistics; the largest, ", owner,
+                   ", has ", largest));
 }
 
 }  // namespace
@@ -161,8 +160,7 @@ absl::StatusOr<v1::CompressionJob> Admission::Admit(const v1::CompressionJob& jo
   }
   CALIPRESS_RETURN_IF_ERROR(CheckFits(admitted, model, workers));
   InputSizes sizes;
-  CALIPRESS_ASSIGN_OR_RETURN(sizes.calibration_tokens,
-                             CalibrationTokens(store_, admitted.recipe().calibration()));
+  CALIPRESS_ASSIGN_OR_RETURN(sizes.calibration_tokens, CalibrationTokens(store_, admitted.recipe().calibration()));
   *admitted.mutable_estimate() = EstimateJob(admitted, model, sizes);
   return admitted;
 }

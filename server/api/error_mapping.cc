@@ -62,7 +62,8 @@ google::rpc::BadRequest Bounded(const google::rpc::BadRequest& whole) {
     auto* added = bounded.add_field_violations();
     if (used > kAllViolationsBytes) {
       added->set_field(field);
-      added->set_description(absl::StrCat("wrong, as are ", whole.field_violations_size() - bounded.field_violations_size(),
+      added->set_description(absl::StrCat("wrong, as are ",
+                                          whole.field_violations_size() - bounded.field_violations_size(),
                                           " more fields: correct those above and ask again"));
       break;
     }
@@ -91,8 +92,7 @@ grpc::Status ToGrpcStatus(const absl::Status& status) {
       const std::string incident = RandomId().substr(0, 12);
       (*info.mutable_metadata())["incident"] = incident;
       rpc.add_details()->PackFrom(info);
-      LogError("a request failed through a defect",
-               {{"incident", incident}, {"error", std::string(status.message())}});
+      LogError("a request failed through a defect", {{"incident", incident}, {"error", std::string(status.message())}});
     } else {
       *rpc.add_details() = detail;
     }

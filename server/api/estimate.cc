@@ -18,7 +18,8 @@ constexpr int64_t kLogitTokens = 2048;
 constexpr int64_t kLogitCopies = 4;
 
 bool NeedsStatistics(const v1::Recipe& recipe) {
-  return std::any_of(recipe.steps().begin(), recipe.steps().end(), [](const v1::Step& step) { return step.has_gptq(); });
+  return std::any_of(recipe.steps().begin(), recipe.steps().end(),
+                     [](const v1::Step& step) { return step.has_gptq(); });
 }
 
 // Input width of each group of linears that share their input.
@@ -63,7 +64,8 @@ int64_t OutputBytes(const v1::Recipe& recipe, const SourceModel& model) {
   };
   int64_t bytes = model.outer_bytes;
   for (int64_t block = 0; block < spec.blocks; ++block) {
-    for (const arch::TensorSpec& tensor : arch::BlockTensors(spec, block)) bytes += plan_bytes(tensor.name, tensor.shape);
+    for (const arch::TensorSpec& tensor : arch::BlockTensors(spec, block))
+      bytes += plan_bytes(tensor.name, tensor.shape);
     for (const arch::LinearSpec& linear : arch::BlockLinears(spec, block)) {
       const int step = recipe::StepFor(recipe, linear.module);
       if (step < 0) continue;
@@ -104,8 +106,8 @@ int64_t EvaluateBytes(const v1::Recipe& recipe, const SourceModel& model) {
   for (const v1::Perplexity& text : recipe.evaluation().perplexity()) {
     const int64_t length = text.sequence_length();
     const int64_t tokens = std::max(length, kLogitTokens);
-    most = std::max(most, ForwardBytes(model.spec, tokens, length) +
-                              kLogitCopies * tokens * model.spec.vocabulary * kFloat);
+    most = std::max(most,
+                    ForwardBytes(model.spec, tokens, length) + kLogitCopies * tokens * model.spec.vocabulary * kFloat);
   }
   return most;
 }

@@ -8,6 +8,7 @@
 #include "calipress/v1/compression_service.grpc.pb.h"
 #include "calipress/worker/v1/worker_service.grpc.pb.h"
 #include "compress/base/error.h"
+#include "grpc/health/v1/health.pb.h"
 #include "server/api/rpc_metrics.h"
 
 namespace calipress::api {
@@ -24,7 +25,8 @@ void InstallPlugins(bool reflection) {
   if (!reflection) return;
   static const bool installed = [] {
     grpc::reflection::InitProtoReflectionServerBuilderPlugin();
-    return true;
+    // Links the descriptor in.
+    return grpc::health::v1::HealthCheckRequest::descriptor() != nullptr;
   }();
   static_cast<void>(installed);
 }

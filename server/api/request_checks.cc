@@ -42,7 +42,8 @@ bool IsUuid(std::string_view text) {
 }
 
 bool HasControl(std::string_view text) {
-  return std::any_of(text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; });
+  return std::any_of(text.begin(), text.end(),
+                     [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; });
 }
 
 // Keys in a URI would be stored with the job, shown by Get and written into recipe.yaml.
@@ -142,7 +143,8 @@ absl::Status RequestError(const std::vector<FieldViolation>& violations) {
 
 void CheckNameField(std::string_view name, std::vector<FieldViolation>* violations) {
   if (name.starts_with(kNamePrefix) && IsJobId(name.substr(kNamePrefix.size()))) return;
-  violations->push_back({"name", absl::StrCat("'", BoundedText(name, 80), "' is not a job's name: compressionJobs/{id}")});
+  violations->push_back(
+      {"name", absl::StrCat("'", BoundedText(name, 80), "' is not a job's name: compressionJobs/{id}")});
 }
 
 }  // namespace
@@ -213,7 +215,8 @@ std::vector<RecipeUri> UrisOf(const v1::Recipe& recipe) {
     if (source.has_token_ids()) uris.push_back({field + "token_ids.uri", source.token_ids().uri()});
   }
   for (int i = 0; i < recipe.evaluation().perplexity_size(); ++i) {
-    uris.push_back({absl::StrCat("recipe.evaluation.perplexity[", i, "].uri"), recipe.evaluation().perplexity(i).uri()});
+    uris.push_back(
+        {absl::StrCat("recipe.evaluation.perplexity[", i, "].uri"), recipe.evaluation().perplexity(i).uri()});
   }
   if (!recipe.evaluation().reference().empty()) {
     uris.push_back({"recipe.evaluation.reference", recipe.evaluation().reference()});

@@ -35,8 +35,8 @@ class TensorCheck {
     if (tensor == nullptr) {
       problems_.push_back(absl::StrCat("no tensor ", name));
     } else if (tensor->shape != shape) {
-      problems_.push_back(absl::StrCat(name, " has shape ", ShapeText(tensor->shape), ", config.json says ",
-                                       ShapeText(shape)));
+      problems_.push_back(
+          absl::StrCat(name, " has shape ", ShapeText(tensor->shape), ", config.json says ", ShapeText(shape)));
     } else if (dtype ? tensor->dtype != *dtype : !IsFloating(tensor->dtype)) {
       problems_.push_back(absl::StrCat(name, " is ", std::string(DtypeName(tensor->dtype)), ", not ",
                                        dtype ? std::string(DtypeName(*dtype)) : "a floating dtype"));
@@ -50,8 +50,8 @@ class TensorCheck {
     if (problems_.empty()) return absl::OkStatus();
     const std::vector<std::string> shown(problems_.begin(),
                                          problems_.begin() + std::min(problems_.size(), kShownProblems));
-    std::string message =
-        absl::StrCat("model ", storage::RedactUri(uri), " does not match its config.json: ", absl::StrJoin(shown, "; "));
+    std::string message = absl::StrCat("model ", storage::RedactUri(uri),
+                                       " does not match its config.json: ", absl::StrJoin(shown, "; "));
     if (problems_.size() > shown.size()) {
       absl::StrAppend(&message, "; and ", problems_.size() - shown.size(), " more");
     }
@@ -82,8 +82,8 @@ int64_t LookAtBlock(const arch::ArchSpec& spec, int64_t block, const checkpoint:
     for (const checkpoint::TensorPlan& plan : checkpoint::PackedLinearPlan(
              linear.module, linear.out, linear.in, *quantization.SchemeOf(linear.module), spec.dtype)) {
       // Scales may be kept in another floating dtype than the model's.
-      bytes += check->Look(plan.name, plan.shape,
-                           IsFloating(plan.dtype) ? std::nullopt : std::optional<Dtype>(plan.dtype));
+      bytes +=
+          check->Look(plan.name, plan.shape, IsFloating(plan.dtype) ? std::nullopt : std::optional<Dtype>(plan.dtype));
     }
   }
   return bytes;
@@ -127,19 +127,21 @@ absl::Status CheckTokenizer(storage::ObjectStore& store, const std::string& uri,
   const std::string file = storage::JoinUri(uri, "tokenizer.json");
   auto json = store.ReadAll(file, kLargestTokenizer);
   if (absl::IsNotFound(json.status())) {
-    return PreconditionError(reason::kSourceModelCorrupt,
-                             absl::StrCat("there is no ", storage::RedactUri(file),
-                                          ", which the recipe's texts need; add it, or give token_ids and no perplexity"));
+    return PreconditionError(
+        reason::kSourceModelCorrupt,
+        absl::StrCat("there is no ", storage::RedactUri(file),
+                     ", which the recipe's texts need; add it, or give token_ids and no perplexity"));
   }
   if (!json.ok()) return json.status();
   auto tokenizer = tokenizer::Tokenizer::FromJson(*json);
   if (!tokenizer.ok()) return Annotate(tokenizer.status(), storage::RedactUri(file));
   if ((*tokenizer)->vocabulary_size() > spec.vocabulary) {
-    return PreconditionError(reason::kSourceModelCorrupt,
-                             absl::StrCat(storage::RedactUri(file), " has ids up to ",
-                                          (*tokenizer)->vocabulary_size() - 1, ", the model's embedding only ",
-                                          spec.vocabulary, " rows (vocab_size in config.json): this tokenizer belongs "
-                                          "to another model"));
+    return PreconditionError(
+        reason::kSourceModelCorrupt,
+        absl::StrCat(storage::RedactUri(file), " has ids up to ", (*tokenizer)->vocabulary_size() - 1,
+                     ", the model's embedding only ", spec.vocabulary,
+                     " rows (vocab_size in config.json): this tokenizer belongs "
+                     "to another model"));
   }
   return absl::OkStatus();
 }

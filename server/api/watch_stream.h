@@ -26,7 +26,8 @@ class WatchStream : public grpc::ServerWriteReactor<v1::WatchCompressionJobRespo
                     public std::enable_shared_from_this<WatchStream> {
  public:
   // `coordinator` outlives the stream. The caller hands Start's result to gRPC and keeps no ownership.
-  static std::shared_ptr<WatchStream> Start(fleet::Coordinator* coordinator, const v1::WatchCompressionJobRequest& request,
+  static std::shared_ptr<WatchStream> Start(fleet::Coordinator* coordinator,
+                                            const v1::WatchCompressionJobRequest& request,
                                             std::chrono::steady_clock::duration alive_interval);
   ~WatchStream() override;
 

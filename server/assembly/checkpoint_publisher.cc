@@ -141,8 +141,7 @@ absl::Status MoveShards(storage::ObjectStore& store, const v1::CompressionJob& j
                         const std::vector<ShardPlace>& places) {
   for (size_t i = 0; i < shards.size(); ++i) {
     if (places[i] == ShardPlace::kPublished) continue;
-    CALIPRESS_RETURN_IF_ERROR(
-        MoveOver(store, shards[i].uri(), storage::JoinUri(job.output(), shards[i].file())));
+    CALIPRESS_RETURN_IF_ERROR(MoveOver(store, shards[i].uri(), storage::JoinUri(job.output(), shards[i].file())));
   }
   return absl::OkStatus();
 }
@@ -189,8 +188,7 @@ absl::Status PublishCheckpoint(storage::ObjectStore& store, const v1::Compressio
                              AlreadyPublished(store, job, checkpoint, marker.has_value(), report));
   if (published) return absl::OkStatus();
 
-  CALIPRESS_RETURN_IF_ERROR(
-      CheckForeign(store, job, checkpoint, marker.value_or(std::vector<std::string>())));
+  CALIPRESS_RETURN_IF_ERROR(CheckForeign(store, job, checkpoint, marker.value_or(std::vector<std::string>())));
   CALIPRESS_ASSIGN_OR_RETURN(const auto places, LocateShards(store, job.output(), checkpoint.shards, expected));
   const std::vector<std::string> files = checkpoint.Files();
   if (!marker || *marker != files) CALIPRESS_RETURN_IF_ERROR(WriteMarker(store, root, Union(files, marker)));
@@ -255,11 +253,10 @@ void CheckpointPublisher::Sweep(const v1::CompressionJob& job) {
   if (job.output().empty()) return;
   const absl::Status status = SweepOutput(store_, job);
   if (status.ok()) return;
-  LogWarning("a job's staging folder could not be removed",
-             {{"job", job.name()},
-              {"folder", storage::RedactUri(fleet::StagingRoot(job))},
-              {"reason", ErrorReason(status)},
-              {"error", std::string(status.message())}});
+  LogWarning("a job's staging folder could not be removed", {{"job", job.name()},
+                                                             {"folder", storage::RedactUri(fleet::StagingRoot(job))},
+                                                             {"reason", ErrorReason(status)},
+                                                             {"error", std::string(status.message())}});
 }
 
 }  // namespace calipress::assembly

@@ -111,9 +111,8 @@ absl::StatusOr<std::vector<ShardPlace>> LocateShards(storage::ObjectStore& store
                                            ", where its worker wrote it, nor in the output"));
     }
     if (found != shard.bytes()) {
-      return EnvironmentError(reason::kStorageUnavailable,
-                              absl::StrCat(storage::RedactUri(uri), " has ", found, " bytes; its worker wrote ",
-                                           shard.bytes()));
+      return EnvironmentError(reason::kStorageUnavailable, absl::StrCat(storage::RedactUri(uri), " has ", found,
+                                                                        " bytes; its worker wrote ", shard.bytes()));
     }
     CALIPRESS_ASSIGN_OR_RETURN(const auto reader, store.Open(uri));
     CALIPRESS_ASSIGN_OR_RETURN(const auto header, checkpoint::ReadSafetensorsHeader(*reader, shard.file()));

@@ -14,9 +14,15 @@ namespace {
 
 constexpr int64_t kLargestCopy = 100'000'000;
 
-constexpr std::array<std::string_view, 9> kNames = {
-    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "generation_config.json", "tokenizer.model",
-    "vocab.json",     "merges.txt",            "added_tokens.json",       "vocab.txt"};
+constexpr std::array<std::string_view, 9> kNames = {"tokenizer.json",
+                                                    "tokenizer_config.json",
+                                                    "special_tokens_map.json",
+                                                    "generation_config.json",
+                                                    "tokenizer.model",
+                                                    "vocab.json",
+                                                    "merges.txt",
+                                                    "added_tokens.json",
+                                                    "vocab.txt"};
 
 std::string_view WithoutQuery(std::string_view uri) {
   // A plain path may hold '?'; only URIs have queries.
@@ -51,10 +57,10 @@ absl::Status CopyFile(storage::ObjectStore& store, const std::string& source_uri
   const std::string from = storage::JoinUri(source_uri, name);
   CALIPRESS_ASSIGN_OR_RETURN(const storage::ObjectInfo info, store.Stat(from));
   if (info.size > kLargestCopy) {
-    return PreconditionError(reason::kSourceModelCorrupt,
-                             absl::StrCat(storage::RedactUri(from), " has ", info.size,
-                                          " bytes; at most ", kLargestCopy, " are copied beside a checkpoint. Move it "
-                                          "out of the model's folder"));
+    return PreconditionError(reason::kSourceModelCorrupt, absl::StrCat(storage::RedactUri(from), " has ", info.size,
+                                                                       " bytes; at most ", kLargestCopy,
+                                                                       " are copied beside a checkpoint. Move it "
+                                                                       "out of the model's folder"));
   }
   CALIPRESS_ASSIGN_OR_RETURN(const std::string bytes, store.ReadAll(from, kLargestCopy));
   return store.WriteAll(storage::JoinUri(output_uri, name), bytes);

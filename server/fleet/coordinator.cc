@@ -20,11 +20,6 @@ constexpr int kDefaultPage = 50;
 constexpr int kLargestPage = 1000;
 constexpr int kLargestEventPage = 1000;
 
-absl::Status NotFound(std::string_view name) {
-  return MakeError(absl::StatusCode::kNotFound, reason::kJobNotFound, ErrorClass::kUser,
-                   absl::StrCat("there is no job ", std::string(name)));
-}
-
 // Equal for two spellings of one folder, as far as text alone shows.
 std::string FolderKey(std::string_view uri) {
   if (uri.starts_with("file://")) uri.remove_prefix(7);
@@ -155,7 +150,9 @@ absl::StatusOr<std::optional<v1::CompressionJob>> CoordinatorImpl::FindRequest(s
   if (!row) return std::optional<v1::CompressionJob>();
   if (row->request_digest != request_digest) return RequestIdReused(request_id, row->job.name());
   if (const WorkingJob* working = FindWorking(row->job.name())) return std::make_optional(Shown(*working));
-  CALIPRESS_ASSIGN_OR_RETURN(*row->job.mutable_report(), store_->GetReport(row->job.uid()));
+  if (row->job.state() == v1::CompressionJob::SUCCEEDED) {
+    CALIPRESS_ASSIGN_OR_RETURN(*row->job.mutable_report(), store_->GetReport(row->job.uid()));
+  }
   return std::make_optional(row->job);
 }
 
@@ -353,7 +350,7 @@ absl::Status CoordinatorImpl::Flush() {
     if (working.changed) {
       const bool has_events = !working.change.events.empty();
       const absl::Status written = store_->Apply(working.change);
-      if (!written.ok()) {
+      if (!written.ok() && written.code() != absl::StatusCode::kNotFound) {
         LogError("the job store failed; the change is tried again",
                  {{"job", working.job.name()}, {"error", std::string(written.message())}});
         return written;
@@ -400,6 +397,7 @@ void CoordinatorImpl::RefreshGauges() {
     oldest = oldest == 0 ? created : std::min(oldest, created);
   }
   SetOldestQueued(oldest);
+  std::erase_if(capabilities_, [this](const auto& entry) { return scheduler_.workers().Find(entry.first) == nullptr; });
 }
 
 }  // namespace calipress::fleet

@@ -126,6 +126,10 @@ void CoordinatorImpl::PublishLoop() {
       if (stopping_) return;
     }
     RunPublishing();
+    // Still due: the store is down. It gets a moment.
+    std::unique_lock lock(mutex_);
+    if (NextToPublish() == nullptr) continue;
+    if (wake_.wait_for(lock, std::chrono::duration<double>(options_.tick_seconds), [this] { return stopping_; })) return;
   }
 }
 

@@ -131,7 +131,6 @@ void CoordinatorImpl::TakeBlocks(WorkingJob& working, const scheduler::Attempt& 
 }
 
 void CoordinatorImpl::ReportProgress(WorkingJob& working, const scheduler::Attempt& attempt) {
-  const v1::Progress before = working.change.job ? working.change.job->progress() : working.job.progress();
   working.UpdateProgress(attempt);
   v1::CompressionJob& job = working.job;
   if (job.state() == v1::CompressionJob::PREPARING && PastPreparation(working.RankShares(attempt))) {
@@ -143,7 +142,7 @@ void CoordinatorImpl::ReportProgress(WorkingJob& working, const scheduler::Attem
   const double since = std::chrono::duration<double>(clock_.Steady() - working.last_progress_event).count();
   if (since < options_.progress_seconds || HasEnded(job.state())) return;
   const v1::Progress& now = job.progress();
-  if (now.phase() == before.phase() && now.message() == working.told.message() &&
+  if (now.phase() == working.told.phase() && now.message() == working.told.message() &&
       now.fraction() - working.told.fraction() < 0.001) {
     return;
   }
@@ -244,7 +243,10 @@ void CoordinatorImpl::OnAttemptStarted(WorkingJob& working) {
 }
 
 void CoordinatorImpl::OnAttemptStopping(WorkingJob& working, const scheduler::Decision& decision) {
-  if (const scheduler::Job* job = scheduler_.Find(working.job.uid())) working.KeepAttempt(job->attempt);
+  if (const scheduler::Job* job = scheduler_.Find(working.job.uid())) {
+    // The next attempt may have begun already; its own decision follows.
+    if (job->attempt.number == decision.attempt) working.KeepAttempt(job->attempt);
+  }
   if (working.job.state() == v1::CompressionJob::CANCELLING) return;
   const std::string cause(decision.cause.message());
   working.AddEvent(clock_.Wall(), absl::StrCat("attempt ", decision.attempt, ": ", cause, "; its workers are stopped"));
@@ -259,7 +261,6 @@ void CoordinatorImpl::OnAttemptEnded(WorkingJob& working, const scheduler::Decis
   AddPhases(working.ranks, &working.earlier);
   working.change.earlier_phases = working.earlier;
   if (const scheduler::Job* job = scheduler_.Find(working.job.uid())) {
-    // Already the next attempt where it could start at once; its own decision follows.
     if (job->attempt.number == decision.attempt) working.KeepAttempt(job->attempt);
   }
   SetState(working, v1::CompressionJob::QUEUED);

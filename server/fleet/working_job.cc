@@ -38,6 +38,7 @@ void WorkingJob::AddEvent(Clock::WallTime now, const std::string& message) {
   event.set_attempt(job.attempt());
   event.set_message(message);
   change.events.push_back(std::move(event));
+  told = job.progress();
   Touch(now);
 }
 

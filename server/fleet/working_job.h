@@ -29,6 +29,8 @@ struct WorkingJob {
   store::JobChange change;
   bool changed = false;
 
+  // What the newest event said of progress, and when one was last made for progress alone.
+  v1::Progress told;
   Clock::SteadyTime last_progress_event;
   // Publication: tries so far, and when the next one is due.
   int publish_tries = 0;

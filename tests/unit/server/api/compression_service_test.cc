@@ -32,6 +32,7 @@ TEST_F(ServiceTest, CreatesAJobAndGivesItBack) {
   EXPECT_EQ(got.uid(), created.uid());
   EXPECT_EQ(got.display_name(), "Mine");
 
+  request.mutable_compression_job()->set_output(folder_ / "out-2");
   const grpc::Status again = TryCreate(request, &got);
   EXPECT_EQ(again.error_code(), grpc::StatusCode::ALREADY_EXISTS);
   EXPECT_EQ(Reason(again), "JOB_EXISTS");
@@ -48,7 +49,8 @@ TEST_F(ServiceTest, ReportsEveryViolationInBadRequest) {
   EXPECT_EQ(Reason(status), "INVALID_REQUEST");
   EXPECT_EQ(Detail<google::rpc::ErrorInfo>(status).domain(), "calipress.dev");
   std::set<std::string> fields;
-  for (const auto& violation : Detail<google::rpc::BadRequest>(status).field_violations()) {
+  const auto bad_request = Detail<google::rpc::BadRequest>(status);
+  for (const auto& violation : bad_request.field_violations()) {
     EXPECT_FALSE(violation.description().empty());
     fields.insert(violation.field());
   }
@@ -66,8 +68,9 @@ TEST_F(ServiceTest, RefusalsOfAdmissionCarryTheirReason) {
 
 TEST_F(ServiceTest, AHugeRefusalStillArrives) {
   auto request = Request();
-  for (int i = 0; i < 300; ++i) {
-    request.mutable_compression_job()->mutable_recipe()->add_steps()->mutable_rtn()->set_bits(5);
+  for (int i = 0; i < 64; ++i) {
+    (*request.mutable_compression_job()->mutable_labels())[std::string(60, 'a' + i % 26) + std::to_string(i)] =
+        std::string(2000, 'x');
   }
   v1::CompressionJob job;
   const grpc::Status status = TryCreate(request, &job);

@@ -53,7 +53,8 @@ TEST(ToGrpcStatus, CarriesEveryViolation) {
 
 TEST(ToGrpcStatus, FitsIntoTrailingMetadata) {
   std::vector<FieldViolation> violations;
-  for (int i = 0; i < 1000; ++i) violations.push_back({"recipe.steps[" + std::to_string(i) + "]", std::string(900, 'x')});
+  for (int i = 0; i < 1000; ++i)
+    violations.push_back({"recipe.steps[" + std::to_string(i) + "]", std::string(900, 'x')});
   const grpc::Status status = ToGrpcStatus(ViolationsError(reason::kInvalidRecipe, violations));
   EXPECT_LT(status.error_message().size() + status.error_details().size() * 4 / 3, 7500u);
   const auto requests = All<google::rpc::BadRequest>(Details(status));

@@ -1,5 +1,6 @@
 #include "server/api/grpc_server.h"
 
+#include <google/protobuf/descriptor.h>
 #include <grpcpp/generic/generic_stub.h>
 
 #include "compress/base/error.h"
@@ -45,6 +46,14 @@ TEST_F(GrpcServerTest, TellsItsHealthOverallAndByService) {
   EXPECT_EQ(Check("calipress.v1.CompressionService"), "SERVING");
   EXPECT_EQ(Check("calipress.worker.v1.WorkerService"), "SERVING");
   EXPECT_EQ(Check("calipress.v1.Nothing"), "unknown");
+}
+
+// Without a descriptor, tools that ask by reflection find the service listed and cannot call it.
+TEST_F(GrpcServerTest, ReflectionCanDescribeEveryService) {
+  for (const char* service :
+       {"grpc.health.v1.Health", "calipress.v1.CompressionService", "calipress.worker.v1.WorkerService"}) {
+    EXPECT_NE(google::protobuf::DescriptorPool::generated_pool()->FindServiceByName(service), nullptr) << service;
+  }
 }
 
 TEST_F(GrpcServerTest, DoesNotShareAPort) {

@@ -52,10 +52,9 @@ TEST(CheckCreate, NamesEverythingThatIsWrongAtOnce) {
   text->set_uri("relative.txt");
   const absl::Status status = CheckCreate(request);
   EXPECT_EQ(ErrorReason(status), reason::kInvalidRequest);
-  EXPECT_EQ(Fields(status),
-            (std::set<std::string>{"compression_job_id", "request_id", "display_name", "labels[key]", "model", "output",
-                                   "placement.workers", "placement.device", "recipe.steps[0].rtn.bits",
-                                   "recipe.evaluation.perplexity[0].uri"}))
+  EXPECT_EQ(Fields(status), (std::set<std::string>{"compression_job_id", "request_id", "display_name", "labels[key]",
+                                                   "model", "output", "placement.workers", "placement.device",
+                                                   "recipe.steps[0].rtn.bits", "recipe.evaluation.perplexity[0].uri"}))
       << status;
 }
 
@@ -71,8 +70,8 @@ TEST(CheckCreate, TellsAWrongRecipeFromAWrongRequest) {
 }
 
 TEST(CheckCreate, RefusesCredentialsAndNeverRepeatsThem) {
-  for (const char* uri : {"s3://AKIA:s3cr3t@bucket/model", "s3://bucket/model?secret_key=s3cr3t", "gs://bucket/m?token=s3cr3t",
-                          "abfs://account:s3cr3t@container/x"}) {
+  for (const char* uri : {"s3://AKIA:s3cr3t@bucket/model", "s3://bucket/model?secret_key=s3cr3t",
+                          "gs://bucket/m?token=s3cr3t", "abfs://account:s3cr3t@container/x"}) {
     v1::CreateCompressionJobRequest request = Good();
     request.mutable_compression_job()->set_model(uri);
     const absl::Status status = CheckCreate(request);

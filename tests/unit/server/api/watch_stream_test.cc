@@ -51,7 +51,8 @@ TEST_F(WatchTest, TellsTheWholeHistoryAndEndsWithTheJob) {
   ASSERT_GE(watched.events.size(), 2u);
   EXPECT_EQ(watched.events.front().state(), v1::CompressionJob::QUEUED);
   EXPECT_EQ(watched.events.back().state(), v1::CompressionJob::CANCELLED);
-  for (size_t i = 0; i < watched.events.size(); ++i) EXPECT_EQ(watched.events[i].sequence(), static_cast<int64_t>(i + 1));
+  for (size_t i = 0; i < watched.events.size(); ++i)
+    EXPECT_EQ(watched.events[i].sequence(), static_cast<int64_t>(i + 1));
   EXPECT_GE(watched.alive, 1) << "with nothing to tell it says that it is alive";
 }
 

@@ -99,7 +99,9 @@ class CheckpointPublisherTest : public ::testing::Test {
     return names;
   }
 
-  nlohmann::json Json(const std::string& name) const { return nlohmann::json::parse(ReadFile(folder_ / ("out/" + name))); }
+  nlohmann::json Json(const std::string& name) const {
+    return nlohmann::json::parse(ReadFile(folder_ / ("out/" + name)));
+  }
 
   testing::TestFolder folder_;
   std::unique_ptr<storage::ObjectStore> store_;
@@ -109,10 +111,16 @@ class CheckpointPublisherTest : public ::testing::Test {
   v1::Report report_;
 };
 
-const std::set<std::string> kThreeShards = {
-    "config.json",  "tokenizer.json", "tokenizer_config.json", "recipe.yaml",
-    "report.json",  "calibration_ids.npy", "model.safetensors.index.json", "model-00001-of-00003.safetensors",
-    "model-00002-of-00003.safetensors", "model-00003-of-00003.safetensors"};
+const std::set<std::string> kThreeShards = {"config.json",
+                                            "tokenizer.json",
+                                            "tokenizer_config.json",
+                                            "recipe.yaml",
+                                            "report.json",
+                                            "calibration_ids.npy",
+                                            "model.safetensors.index.json",
+                                            "model-00001-of-00003.safetensors",
+                                            "model-00002-of-00003.safetensors",
+                                            "model-00003-of-00003.safetensors"};
 
 TEST_F(CheckpointPublisherTest, PublishesAWholeCheckpoint) {
   Stage(3);
@@ -260,9 +268,8 @@ TEST_F(CheckpointPublisherTest, ChecksWhatWorkersReport) {
   };
   expect("a tensor that no shard holds", ErrorClass::kDefect,
          [&] { outcomes_[0].mutable_shards(0)->mutable_tensors()->RemoveLast(); });
-  expect("a tensor in two shards", ErrorClass::kDefect, [&] {
-    outcomes_[1].mutable_shards(0)->add_tensors(outcomes_[0].shards(0).tensors(0));
-  });
+  expect("a tensor in two shards", ErrorClass::kDefect,
+         [&] { outcomes_[1].mutable_shards(0)->add_tensors(outcomes_[0].shards(0).tensors(0)); });
   expect("a tensor that the model has not", ErrorClass::kDefect,
          [&] { outcomes_[1].mutable_shards(0)->add_tensors("model.surprise"); });
   expect("a shard that is missing", ErrorClass::kDefect, [&] { outcomes_[0].mutable_shards()->RemoveLast(); });

@@ -13,8 +13,9 @@ void ExpectRoundTrip(const v1::Recipe& recipe) {
   const std::string yaml = RecipeYaml(recipe);
   const auto parsed = recipe::ParseYaml(yaml);
   ASSERT_TRUE(parsed.ok()) << parsed.status() << "\n" << yaml;
-  EXPECT_TRUE(google::protobuf::util::MessageDifferencer::Equals(*parsed, recipe))
-      << yaml << "\n" << parsed->DebugString() << "\n" << recipe.DebugString();
+  EXPECT_TRUE(google::protobuf::util::MessageDifferencer::Equals(*parsed, recipe)) << yaml << "\n"
+                                                                                   << parsed->DebugString() << "\n"
+                                                                                   << recipe.DebugString();
 }
 
 TEST(RecipeYaml, IsReadBackAsItWas) {
@@ -48,7 +49,8 @@ TEST(RecipeYaml, ResolvedDefaultsAreReadBack) {
 }
 
 TEST(RecipeYaml, LooksLikeARecipeFile) {
-  const auto recipe = recipe::ParseYaml("steps: [{rtn: {bits: 4, group_size: 8}}]\noutput: {format: compressed-tensors}");
+  const auto recipe =
+      recipe::ParseYaml("steps: [{rtn: {bits: 4, group_size: 8}}]\noutput: {format: compressed-tensors}");
   ASSERT_TRUE(recipe.ok());
   EXPECT_EQ(RecipeYaml(*recipe),
             "steps:\n"

@@ -8,9 +8,9 @@ namespace calipress::assembly {
 namespace {
 
 TEST(SourceFiles, TakesTokenizersAndCodeAndNoWeights) {
-  for (const char* name : {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "generation_config.json",
-                           "tokenizer.model", "vocab.json", "merges.txt", "added_tokens.json", "chat_template.jinja",
-                           "chat_template.json", "modeling_x.py", "LICENSE", "LICENSE.txt"}) {
+  for (const char* name : {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
+                           "generation_config.json", "tokenizer.model", "vocab.json", "merges.txt", "added_tokens.json",
+                           "chat_template.jinja", "chat_template.json", "modeling_x.py", "LICENSE", "LICENSE.txt"}) {
     EXPECT_TRUE(IsCopiedFile(name)) << name;
   }
   for (const char* name : {"config.json", "model.safetensors", "model.safetensors.index.json", "pytorch_model.bin",
@@ -24,7 +24,8 @@ TEST(SourceFiles, LooksAtTheFolderItself) {
   testing::WriteFile(folder / "tokenizer.json", "{}");
   testing::WriteFile(folder / "original/tokenizer.model", "x");
   const auto store = storage::OpenObjectStore();
-  for (const std::string& spelling : {folder.path().string(), folder.path().string() + "/", "file://" + folder.path().string()}) {
+  for (const std::string& spelling :
+       {folder.path().string(), folder.path().string() + "/", "file://" + folder.path().string()}) {
     const auto names = CopiedFiles(*store, spelling);
     ASSERT_TRUE(names.ok()) << names.status();
     EXPECT_EQ(*names, std::vector<std::string>{"tokenizer.json"}) << spelling;

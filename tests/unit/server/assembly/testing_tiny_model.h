@@ -53,7 +53,8 @@ inline std::string TinyTokenizer(int tokens = 27) {
   for (int i = 1; i < tokens; ++i) vocabulary += ", \"w" + std::to_string(i) + "\": " + std::to_string(i);
   return R"({"version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,
     "pre_tokenizer": {"type": "Whitespace"}, "post_processor": null, "decoder": null,
-    "model": {"type": "WordLevel", "vocab": {)" + vocabulary + R"(}, "unk_token": "<unk>"}})";
+    "model": {"type": "WordLevel", "vocab": {)" +
+         vocabulary + R"(}, "unk_token": "<unk>"}})";
 }
 
 inline arch::ArchSpec TinySpec() { return arch::ParseConfig(kTinyConfig).value(); }

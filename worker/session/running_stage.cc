@@ -1,0 +1,79 @@
+#include "worker/session/running_stage.h"
+
+#include <chrono>
+
+#include "compress/base/error.h"
+#include "compress/base/thread.h"
+#include "google/rpc/error_details.pb.h"
+
+namespace calipress::worker {
+namespace {
+
+// google.rpc.Status with the reason and the class that the coordinator decides by.
+void FillStatus(const absl::Status& status, google::rpc::Status* wire) {
+  wire->set_code(static_cast<int>(status.code()));
+  if (status.ok()) return;
+  wire->set_message(std::string(status.message()));
+  google::rpc::ErrorInfo info;
+  info.set_reason(ErrorReason(status));
+  info.set_domain("calipress.dev");
+  (*info.mutable_metadata())["class"] = std::string(ErrorClassName(ErrorClassOf(status)));
+  wire->add_details()->PackFrom(info);
+}
+
+}  // namespace
+
+RunningStage::RunningStage(StageExecutor* executor, worker::v1::Assignment assignment)
+    : assignment_(std::move(assignment)) {
+  state_.set_job_uid(assignment_.job_uid());
+  state_.set_attempt(assignment_.attempt());
+  state_.set_lease_token(assignment_.lease_token());
+  thread_ = StartThread("stage", [this, executor] {
+    auto outcome = executor->Execute(assignment_, *this, cancellation_);
+    std::lock_guard lock(mutex_);
+    if (outcome.ok()) *state_.mutable_outcome() = *std::move(outcome);
+    FillStatus(outcome.status(), state_.mutable_outcome()->mutable_status());
+    changed_.notify_all();
+  });
+}
+
+RunningStage::~RunningStage() {
+  Cancel(absl::CancelledError("the worker gives the stage up"));
+  thread_.join();
+}
+
+worker::v1::StageState RunningStage::State() const {
+  std::lock_guard lock(mutex_);
+  return state_;
+}
+
+bool RunningStage::done() const {
+  std::lock_guard lock(mutex_);
+  return state_.has_outcome();
+}
+
+void RunningStage::Cancel(absl::Status reason) { cancellation_.Cancel(std::move(reason)); }
+
+bool RunningStage::WaitDone(double seconds) const {
+  std::unique_lock lock(mutex_);
+  return changed_.wait_for(lock, std::chrono::duration<double>(seconds), [&] { return state_.has_outcome(); });
+}
+
+void RunningStage::OnProgress(const std::string& phase, double fraction, const std::string& message) {
+  std::lock_guard lock(mutex_);
+  state_.set_phase(phase);
+  state_.set_fraction(fraction);
+  state_.set_message(message);
+}
+
+void RunningStage::OnBlockFinished(const worker::v1::FinishedBlock& block) {
+  std::lock_guard lock(mutex_);
+  *state_.add_finished_blocks() = block;
+}
+
+void RunningStage::OnPhaseFinished(const calipress::v1::PhaseReport& phase) {
+  std::lock_guard lock(mutex_);
+  *state_.add_phases() = phase;
+}
+
+}  // namespace calipress::worker
