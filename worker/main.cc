@@ -21,7 +21,10 @@
 #include "worker/session/channel.h"
 #include "worker/session/health.h"
 #include "worker/session/session.h"
+#include "worker/stage/classified_executor.h"
 #include "worker/stage/engine_executor.h"
+#include "worker/stage/logged_executor.h"
+#include "worker/stage/metered_executor.h"
 
 namespace calipress::worker {
 namespace {
@@ -92,7 +95,7 @@ int Run(Config config) {
   if (!rendezvous.ok()) return Fail(std::string(rendezvous.status().message()), 1);
   auto store = storage::OpenObjectStore(config.storage);
   const int64_t budget = config.memory_limit_bytes > 0 ? config.memory_limit_bytes : device->memory_bytes / 3;
-  auto sampler = MemorySampler::Start(device->memory_bytes);
+  auto sampler = MemorySampler::Start(device->kind, device->memory_bytes);
 
   SessionOptions options;
   options.worker_id = config.id;
@@ -108,7 +111,7 @@ int Run(Config config) {
   engine.backend = device->collective_backend;
   engine.host = config.host;
   engine.memory_budget = budget;
-  auto executor = ObserveExecutor(MakeEngineExecutor(engine, store.get()), config.id);
+  auto executor = LogStages(MeterStages(ClassifyFailures(MakeEngineExecutor(engine, store.get()))), config.id);
   auto channel = MakeGrpcChannel(config.coordinator);
   Session session(options, channel.get(), executor.get());
   LogInfo("worker starts", {{"worker", config.id},
@@ -117,8 +120,9 @@ int Run(Config config) {
                             {"memory_budget_bytes", budget},
                             {"coordinator", config.coordinator}});
   std::jthread watcher = WatchSignals(signals, &session);
-  session.Run();
+  const bool stopped = session.Run();
   LogInfo("worker stops", {{"worker", config.id}});
+  if (!stopped) _exit(1);  // a stage that cannot be stopped runs on; nothing is waited for
   pthread_kill(watcher.native_handle(), SIGUSR1);
   return 0;
 }

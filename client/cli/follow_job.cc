@@ -19,7 +19,7 @@ absl::StatusOr<v1::CompressionJob> FollowJob(client::CompressionClient* client, 
 }
 
 int ShowOutcome(const v1::CompressionJob& job, bool json, const Console& console) {
-  if (json) console.out << JobJsonLine(job) << std::endl;
+  if (json) console.out << OutcomeJsonLine(job) << std::endl;
   if (job.state() == v1::CompressionJob::SUCCEEDED) {
     if (!json && !job.output().empty()) console.out << "written   " << storage::RedactUri(job.output()) << "\n";
     if (!json) console.out << ReportText(job.report()) << std::flush;

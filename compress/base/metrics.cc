@@ -15,8 +15,8 @@ class ExposedMetrics : public MetricsServer {
   int port() const override { return exposer_.GetListeningPorts().front(); }
 
  private:
-  // Aliases the immortal registry; owns nothing.
-  std::shared_ptr<prometheus::Registry> registry_{std::shared_ptr<void>(), &Metrics()};
+  // The registry is immortal; the exposer wants shared ownership (it keeps a weak pointer), so this owns it in name.
+  std::shared_ptr<prometheus::Registry> registry_{&Metrics(), [](prometheus::Registry*) {}};
   prometheus::Exposer exposer_;
 };
 

@@ -4,6 +4,7 @@
 #include "compress/base/error.h"
 #include "compress/base/status_macros.h"
 #include "compress/checkpoint/corrupt.h"
+#include "compress/checkpoint/json_nesting.h"
 #include "compress/checkpoint/safetensors.h"
 #include "nlohmann/json.hpp"
 
@@ -22,6 +23,7 @@ bool IsPlainFileName(const std::string& name) {
 
 // tensor -> shard, as the index says.
 absl::StatusOr<std::map<std::string, std::string>> ParseIndex(const std::string& text) {
+  if (NestsTooDeep(text)) return Corrupt(std::string(kIndexFile) + " nests too deep to be an index");
   const auto root = nlohmann::json::parse(text, nullptr, false);
   if (!root.is_object() || !root.contains("weight_map") || !root["weight_map"].is_object()) {
     return Corrupt(std::string(kIndexFile) + " has no weight_map");
@@ -133,7 +135,8 @@ absl::Status ModelReader::Read(const TensorInfo& tensor, void* data) const {
 
 absl::Status ModelReader::ReadPart(const TensorInfo& tensor, int64_t begin, int64_t bytes, void* data) const {
   const auto place = state_->shard_of.find(tensor.name);
-  if (place == state_->shard_of.end() || begin < 0 || bytes < 0 || begin + bytes > tensor.bytes) {
+  if (place == state_->shard_of.end() || begin < 0 || bytes < 0 || begin > tensor.bytes ||
+      bytes > tensor.bytes - begin) {
     return DefectError("a read outside tensor " + tensor.name);
   }
   if (bytes == 0) return absl::OkStatus();

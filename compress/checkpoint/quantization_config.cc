@@ -4,6 +4,7 @@
 #include "compress/base/status_macros.h"
 #include "compress/checkpoint/compressed_tensors.h"
 #include "compress/checkpoint/corrupt.h"
+#include "compress/checkpoint/json_nesting.h"
 #include "nlohmann/json.hpp"
 #include "re2/re2.h"
 
@@ -38,11 +39,19 @@ absl::StatusOr<QuantizationScheme> ReadScheme(const Json& weights) {
   QuantizationScheme scheme;
   const auto bits = weights.find("num_bits");
   if (bits == weights.end() || !bits->is_number_integer()) return Unsupported("weights.num_bits is missing");
-  scheme.bits = bits->get<int>();
-  if (scheme.bits < 2 || scheme.bits > 8) return Unsupported("weights.num_bits is not 2 to 8");
+  const int64_t width = bits->get<int64_t>();
+  if (width < 2 || width > 8) return Unsupported("weights.num_bits is not 2 to 8");
+  scheme.bits = static_cast<int>(width);
   if (weights.value("type", Json("int")) != "int") return Unsupported("weights.type is not int");
-  const auto symmetric = weights.find("symmetric");
-  scheme.symmetric = symmetric == weights.end() || !symmetric->is_boolean() || symmetric->get<bool>();
+  if (weights.value("dynamic", Json(false)) != false) return Unsupported("weights.dynamic is not false");
+  // Any other order keeps a group index beside the codes.
+  const Json order = weights.value("actorder", Json());
+  if (!order.is_null() && order != "static" && order != "weight") {
+    return Unsupported("weights.actorder is " + Printable(order.dump()));
+  }
+  const Json symmetric = weights.value("symmetric", Json(true));
+  if (!symmetric.is_boolean()) return Unsupported("weights.symmetric is neither true nor false");
+  scheme.symmetric = symmetric.get<bool>();
   const Json strategy = weights.value("strategy", Json("channel"));
   if (strategy == "channel") {
     scheme.group_size = -1;
@@ -93,6 +102,7 @@ Match Matches(const std::string& target, std::string_view module) {
 
 absl::StatusOr<std::string> QuantizedConfig(std::string_view source_config, const std::vector<QuantizedModule>& modules,
                                             const std::vector<std::string>& dense) {
+  if (NestsTooDeep(source_config)) return Corrupt("config.json nests too deep to be a model's config");
   Json config = Json::parse(source_config, nullptr, false);
   if (!config.is_object()) return Corrupt("config.json is not a JSON object");
   config.erase("quantization_config");
@@ -131,6 +141,7 @@ absl::StatusOr<std::string> QuantizedConfig(std::string_view source_config, cons
 
 absl::StatusOr<QuantizationConfig> ParseQuantizationConfig(std::string_view config_json) {
   QuantizationConfig parsed;
+  if (NestsTooDeep(config_json)) return Corrupt("config.json nests too deep to be a model's config");
   const Json config = Json::parse(config_json, nullptr, false);
   if (!config.is_object()) return Corrupt("config.json is not a JSON object");
   const auto entry = config.find("quantization_config");
@@ -141,6 +152,15 @@ absl::StatusOr<QuantizationConfig> ParseQuantizationConfig(std::string_view conf
   }
   if (entry->value("quantization_status", Json()) != "compressed") {
     return Unsupported("quantization_status is not \"compressed\"");
+  }
+  for (const char* part : {"kv_cache_scheme", "sparsity_config", "transform_config"}) {
+    const auto found = entry->find(part);
+    if (found == entry->end() || found->is_null() || (found->is_object() && found->empty())) continue;
+    // Older writers say "dense" where there is no sparsity.
+    const bool dense = found->is_object() && found->contains("format") && (*found)["format"] == "dense";
+    if (!dense) {
+      return Unsupported(std::string(part) + " is set");
+    }
   }
   const auto groups = entry->find("config_groups");
   if (groups == entry->end() || !groups->is_object() || groups->size() > 1000) {

@@ -4,7 +4,6 @@
 
 #include "compress/base/error.h"
 #include "compress/base/status_macros.h"
-#include "compress/collective/group.h"
 #include "compress/engine/block_file.h"
 #include "compress/engine/shard_plan.h"
 
@@ -67,7 +66,6 @@ absl::Status WriteShard(StageContext& context, const PlannedShard& shard) {
 }  // namespace
 
 absl::Status AssembleShards(StageContext& context) {
-  CALIPRESS_RETURN_IF_ERROR(context.environment.group.Barrier());
   const auto shards = PlanShards(*context.model, context.recipe());
   for (size_t i = context.rank(); i < shards.size(); i += context.world_size()) {
     context.observer.OnProgress(kAssemblePhase, static_cast<double>(i) / shards.size(), shards[i].file);

@@ -39,6 +39,8 @@ absl::Status Run(StageContext& context) {
     CALIPRESS_RETURN_IF_ERROR(RunPhase(context, kEvaluatePhase, [&] { return Evaluate(context); }));
   }
   if (!has_steps) return absl::OkStatus();
+  // Every rank's blocks are complete after this; waiting for the others is no part of the phase.
+  CALIPRESS_RETURN_IF_ERROR(context.environment.group.Barrier());
   return RunPhase(context, kAssemblePhase, [&] { return AssembleShards(context); });
 }
 

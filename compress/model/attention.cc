@@ -5,6 +5,8 @@
 
 #include <ATen/ATen.h>
 
+#include "compress/model/attention_bf16.h"
+
 namespace calipress::model {
 namespace {
 
@@ -27,6 +29,13 @@ at::Tensor WindowMask(int64_t length, int64_t window, const at::TensorOptions& o
 
 at::Tensor CausalAttention(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value, int64_t window) {
   const int64_t length = query.size(1);
+  const AttentionShape shape = {query.size(0), length, query.size(2), key.size(2), query.size(3), window};
+  if (query.is_cpu() && query.scalar_type() == at::kBFloat16 && CanAttendBf16(shape)) {
+    at::Tensor out = at::empty({shape.batch, length, shape.heads * shape.head_dim}, query.options());
+    const auto bits = [](const at::Tensor& tensor) { return static_cast<const uint16_t*>(tensor.const_data_ptr()); };
+    AttendBf16(shape, bits(query), bits(key), bits(value), static_cast<uint16_t*>(out.mutable_data_ptr()));
+    return out;
+  }
   const int64_t times = query.size(2) / key.size(2);
   const bool masked = window > 0 && window < length;
   // With a mask CUDA's kernels do not share key-value heads; everywhere else repeating them costs a copy for nothing.

@@ -52,16 +52,17 @@ bool HasAny(std::string_view text, std::initializer_list<std::string_view> words
 
 // Object stores report by text alone: the error names of the AWS SDK, of S3 servers and of Azure.
 Kind KindOfText(std::string_view text) {
-  if (HasAny(text, {"NO_SUCH_BUCKET", "NO_SUCH_KEY", "RESOURCE_NOT_FOUND", "NoSuchBucket", "NoSuchKey",
-                    "Path does not exist", "ContainerNotFound", "BlobNotFound", "HTTP status 404"})) {
-    return Kind::kNotFound;
-  }
+  // Before "not found": some servers answer an unknown user with 404.
   if (HasAny(text, {"ACCESS_DENIED", "AccessDenied", "INVALID_ACCESS_KEY_ID", "InvalidAccessKeyId",
                     "SIGNATURE_DOES_NOT_MATCH", "SignatureDoesNotMatch", "UNRECOGNIZED_CLIENT", "EXPIRED_TOKEN",
                     "ExpiredToken", "INVALID_CLIENT_TOKEN_ID", "AuthenticationFailed", "AuthorizationFailure",
-                    "AuthorizationPermissionMismatch", "PERMISSION_DENIED", "UNAUTHENTICATED", "HTTP status 403",
+                    "AuthorizationPermissionMismatch", "PERMISSION_DENIED", "UNAUTHENTICATED", "XAdminUserNotFound", "HTTP status 403",
                     "response code: 403", "response code: 401"})) {
     return Kind::kDenied;
+  }
+  if (HasAny(text, {"NO_SUCH_BUCKET", "NO_SUCH_KEY", "RESOURCE_NOT_FOUND", "NoSuchBucket", "NoSuchKey",
+                    "Path does not exist", "ContainerNotFound", "BlobNotFound", "HTTP status 404"})) {
+    return Kind::kNotFound;
   }
   if (HasAny(text, {"QuotaExceeded", "InsufficientStorage", "StorageFull", "XMinioStorageFull", "response code: 507",
                     "No space left", "EntityTooLarge"})) {

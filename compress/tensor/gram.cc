@@ -12,9 +12,8 @@
 
 // MKL inside libtorch_cpu. Weak: torch's builds for other processors do not have it.
 extern "C" __attribute__((weak)) void cblas_gemm_bf16bf16f32(int layout, int trans_a, int trans_b, int m, int n, int k,
-                                                             float alpha, const uint16_t* a, int lda,
-                                                             const uint16_t* b, int ldb, float beta, float* c,
-                                                             int ldc);
+                                                             float alpha, const uint16_t* a, int lda, const uint16_t* b,
+                                                             int ldb, float beta, float* c, int ldc);
 
 namespace calipress::tensor {
 namespace {

@@ -13,8 +13,8 @@ namespace {
 // 512 tokens: a right panel is 32 KiB and a left one 12 KiB; eight right panels stay in the second cache while left
 // panels pass through the first.
 constexpr int64_t kPairs = 256;
-constexpr int64_t kItemTiles = 8;    // an item of work: 8 tiles of rows ...
-constexpr int64_t kItemPanels = 8;   // ... by 8 panels of columns
+constexpr int64_t kItemTiles = 8;   // an item of work: 8 tiles of rows ...
+constexpr int64_t kItemPanels = 8;  // ... by 8 panels of columns
 constexpr int64_t kLeftWords = kPairs * kTileRows + kPackSlack;
 constexpr int64_t kRightWords = kPairs * kTileColumns;
 
@@ -71,9 +71,8 @@ void AccumulateGramAvx512Bf16(const uint16_t* x, int64_t tokens, int64_t feature
     ForEachItem(panels, [&](int64_t panel) {
       PackRight(block, features, rows, panel * kTileColumns, features, right.get() + panel * kRightWords);
     });
-    ForEachItem(static_cast<int64_t>(items.size()), [&](int64_t item) {
-      MultiplyItem(items[item], left.get(), right.get(), pairs, features, sum);
-    });
+    ForEachItem(static_cast<int64_t>(items.size()),
+                [&](int64_t item) { MultiplyItem(items[item], left.get(), right.get(), pairs, features, sum); });
   }
 }
 

@@ -59,7 +59,8 @@ absl::Status Guard(std::string_view what, const std::function<absl::Status()>& b
   } catch (const std::exception& error) {
     std::string_view text = error.what();
     // Gloo throws its own IoException, which is a std::runtime_error whose header we do not have.
-    if (text.find("gloo/") != std::string_view::npos || text.find("Connection closed by peer") != std::string_view::npos ||
+    if (text.find("gloo/") != std::string_view::npos ||
+        text.find("Connection closed by peer") != std::string_view::npos ||
         text.find("Connection reset by peer") != std::string_view::npos) {
       return PeerLost(what, text);
     }

@@ -15,8 +15,8 @@
 namespace calipress::tensor {
 namespace {
 
-constexpr int64_t kItemPanels = 8;   // right panels of one item of work: 256 rows of weights
-constexpr int64_t kBlockPairs = 256; // 512 columns: eight right panels of them stay in the second cache
+constexpr int64_t kItemPanels = 8;    // right panels of one item of work: 256 rows of weights
+constexpr int64_t kBlockPairs = 256;  // 512 columns: eight right panels of them stay in the second cache
 
 int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
 

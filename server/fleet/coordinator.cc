@@ -77,6 +77,7 @@ absl::Status CoordinatorImpl::Restore() {
     working.job = stored.row.job;
     working.earlier = std::move(stored.earlier_phases);
     working.calibration_ids_uri = stored.calibration_ids_uri;
+    working.told = working.job.progress();
     working.last_progress_event = now;
     working.publish_at = now;
     if (stored.attempt) {
@@ -167,8 +168,8 @@ absl::Status CoordinatorImpl::CheckOutputFree(const v1::CompressionJob& job) con
   for (const auto& [uid, working] : working_) {
     if (HasEnded(working.job.state()) || FolderKey(working.job.output()) != FolderKey(job.output())) continue;
     return PreconditionError(reason::kOutputExists,
-                             absl::StrCat(working.job.name(), ", which has not ended, writes to the same output; choose "
-                                          "another output, or cancel that job first"));
+                             absl::StrCat(working.job.name(), ", which has not ended, writes to the same output; "
+                                          "choose another output, or cancel that job first"));
   }
   return absl::OkStatus();
 }
@@ -273,8 +274,8 @@ absl::StatusOr<v1::CompressionJob> CoordinatorImpl::Cancel(std::string_view name
   if (!etag.empty() && etag != job.etag()) {
     return MakeError(absl::StatusCode::kAborted, reason::kInvalidRequest, ErrorClass::kUser,
                      absl::StrCat(job.name(), " has changed since its etag was read (it is ",
-                                  v1::CompressionJob::State_Name(job.state()), " now); read it again, or leave the etag "
-                                  "out to cancel it whatever its state"));
+                                  v1::CompressionJob::State_Name(job.state()),
+                                  " now); read it again, or leave the etag out to cancel it whatever its state"));
   }
   if (working == nullptr || HasEnded(job.state()) || job.state() == v1::CompressionJob::CANCELLING) return job;
   const std::string uid = job.uid();

@@ -59,8 +59,8 @@ struct EventPage {
 
 bool HasEnded(v1::CompressionJob::State state);
 
-// Owns jobs, workers and their leases: the scheduler decides, the store remembers, the publisher publishes. Thread-safe;
-// calls take no longer than a database write.
+// Owns jobs, workers and their leases: the scheduler decides, the store remembers, the publisher publishes.
+// Thread-safe; calls take no longer than a database write.
 class Coordinator {
  public:
   // Rebuilds its state from `store`: jobs under way go on when their workers report. `options`, `store`, `publisher`

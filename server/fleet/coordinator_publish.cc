@@ -101,9 +101,10 @@ void CoordinatorImpl::RunDue(bool sweep_only) {
   Section section(*this);
   while (true) {
     if (!sweep_only && !stopping_) {
+      // What a restart would publish must be in the store before anything is published.
+      if (!Flush().ok()) return;
+      section.TellNews();
       if (WorkingJob* working = NextToPublish()) {
-        // What a restart would publish must be in the store before anything is published.
-        if (!Flush().ok()) return;
         PublishOne(section.lock(), *working);
         section.TellNews();
         continue;
@@ -129,7 +130,8 @@ void CoordinatorImpl::PublishLoop() {
     // Still due: the store is down. It gets a moment.
     std::unique_lock lock(mutex_);
     if (NextToPublish() == nullptr) continue;
-    if (wake_.wait_for(lock, std::chrono::duration<double>(options_.tick_seconds), [this] { return stopping_; })) return;
+    wake_.wait_for(lock, std::chrono::duration<double>(options_.tick_seconds), [this] { return stopping_; });
+    if (stopping_) return;
   }
 }
 

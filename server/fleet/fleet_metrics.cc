@@ -118,8 +118,9 @@ void CountRefusedReport(const std::string& what) {
 }
 
 DecisionTimer::~DecisionTimer() {
-  static auto& histogram = HistogramFamily("calipress_scheduler_decision_seconds", "Seconds per event of the scheduler.")
-                               .Add({}, prometheus::Histogram::BucketBoundaries{0.00001, 0.0001, 0.001, 0.01, 0.1, 1});
+  static auto& family = HistogramFamily("calipress_scheduler_decision_seconds", "Seconds per event of the scheduler.");
+  static auto& histogram =
+      family.Add({}, prometheus::Histogram::BucketBoundaries{0.00001, 0.0001, 0.001, 0.01, 0.1, 1});
   histogram.Observe(watch_.Seconds());
 }
 

@@ -42,7 +42,8 @@ absl::Status FromRpcStatus(const google::rpc::Status& rpc) {
     google::rpc::ErrorInfo info;
     if (!detail.UnpackTo(&info)) continue;
     v1::ErrorReason known;
-    const std::string reason = v1::ErrorReason_Parse(info.reason(), &known) ? info.reason() : std::string(reason::kInternal);
+    std::string reason(reason::kInternal);
+    if (v1::ErrorReason_Parse(info.reason(), &known)) reason = info.reason();
     ErrorClass error_class = ErrorClassOf(bare);
     if (const auto it = info.metadata().find("class"); it != info.metadata().end()) {
       for (const ErrorClass candidate : {ErrorClass::kUser, ErrorClass::kEnvironment, ErrorClass::kDefect}) {

@@ -79,7 +79,8 @@ absl::StatusOr<std::unique_ptr<SqliteDatabase>> SqliteDatabase::Open(const std::
   if (code != SQLITE_OK) return database->Error(code);
   sqlite3_extended_result_codes(handle, 1);
   sqlite3_busy_timeout(handle, kBusyMilliseconds);
-  // Exclusive before WAL: then the lock is held as long as the connection. FULL: what was answered survives a power cut.
+  // Exclusive before WAL: then the lock is held as long as the connection. FULL: what was answered survives a power
+  // cut.
   CALIPRESS_RETURN_IF_ERROR(database->Execute(
       "PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; "
       "PRAGMA foreign_keys = ON; BEGIN IMMEDIATE; COMMIT"));

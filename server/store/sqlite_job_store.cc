@@ -29,7 +29,8 @@ template <typename T>
 absl::StatusOr<T> Parse(const std::string& bytes, std::string_view what) {
   T message;
   if (!message.ParseFromString(bytes)) {
-    return DefectError(absl::StrCat("a stored ", std::string(what), " is damaged; restore the job store from a backup"));
+    return DefectError(
+        absl::StrCat("a stored ", std::string(what), " is damaged; restore the job store from a backup"));
   }
   return message;
 }
@@ -133,7 +134,8 @@ class SqliteJobStore : public JobStore {
   absl::Status Delete(std::string_view uid) override {
     return Call("delete", [&]() -> absl::Status {
       CALIPRESS_RETURN_IF_ERROR(Sql("DELETE FROM jobs WHERE uid = ?").BindText(1, uid).Run());
-      return database_->Changes() > 0 ? absl::OkStatus() : NotFound(absl::StrCat("with uid ", std::string(uid)).c_str());
+      if (database_->Changes() > 0) return absl::OkStatus();
+      return NotFound(absl::StrCat("with uid ", std::string(uid)).c_str());
     });
   }
 

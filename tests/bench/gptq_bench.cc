@@ -28,12 +28,20 @@ void Factorize(benchmark::State& state) {
   const gptq::ColumnPlan plan = gptq::PlanColumns(moment, true);
   for (auto _ : state) benchmark::DoNotOptimize(gptq::Factorize(moment, plan, 0.01)->damping);
 }
-BENCHMARK(Factorize)->ArgNames({"columns", "threads"})->Args({1024, 1})->Args({2816, 1})->Args({1024, 2})
-    ->Args({2816, 2})->Unit(benchmark::kMillisecond)->UseRealTime();
+BENCHMARK(Factorize)
+    ->ArgNames({"columns", "threads"})
+    ->Args({1024, 1})
+    ->Args({2816, 1})
+    ->Args({1024, 2})
+    ->Args({2816, 2})
+    ->Unit(benchmark::kMillisecond)
+    ->UseRealTime();
 
 void Shapes(benchmark::internal::Benchmark* bench) {
   for (int threads : {1, 2}) {
-    bench->Args({2048, 1024, threads})->Args({1024, 1024, threads})->Args({5632, 1024, threads})
+    bench->Args({2048, 1024, threads})
+        ->Args({1024, 1024, threads})
+        ->Args({5632, 1024, threads})
         ->Args({1024, 2816, threads});
   }
   bench->ArgNames({"rows", "columns", "threads"})->Unit(benchmark::kMillisecond)->UseRealTime();
@@ -50,8 +58,8 @@ void SweepColumns(benchmark::State& state, const gptq::SweepKernel& kernel) {
   tasks[0].weight = at::randn({rows, columns}).mul_(0.02).to(at::kBFloat16);
   tasks[0].grid = FitMinMaxGrid(tasks[0].weight, scheme);
   for (auto _ : state) gptq::SweepOnCpu(scheme, plan, factor, 128, kernel, tasks);
-  state.counters["rate"] = benchmark::Counter(static_cast<double>(rows) * columns * columns,
-                                              benchmark::Counter::kIsIterationInvariantRate);
+  state.counters["rate"] =
+      benchmark::Counter(static_cast<double>(rows) * columns * columns, benchmark::Counter::kIsIterationInvariantRate);
 }
 BENCHMARK_CAPTURE(SweepColumns, best, gptq::BestSweepKernel())->Apply(Shapes);
 BENCHMARK_CAPTURE(SweepColumns, avx2, gptq::kSweepAvx2)->Args({1024, 1024, 1})->Unit(benchmark::kMillisecond);

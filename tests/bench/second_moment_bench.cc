@@ -15,8 +15,8 @@ void Gram(benchmark::State& state, GramPath path, at::ScalarType dtype) {
   at::Tensor x = at::randn({tokens, features}).to(dtype);
   at::Tensor sum = at::zeros({features, features});
   for (auto _ : state) AccumulateGram(x, path, sum);
-  state.counters["rate"] = benchmark::Counter(2.0 * tokens * features * features,
-                                              benchmark::Counter::kIsIterationInvariantRate);
+  state.counters["rate"] =
+      benchmark::Counter(2.0 * tokens * features * features, benchmark::Counter::kIsIterationInvariantRate);
 }
 
 void Shapes(benchmark::internal::Benchmark* bench) {

@@ -175,7 +175,7 @@ def test_not_a_number_in_the_weights(tmp_path, recipe_file, model_copy):
 def test_full_disk(tmp_path, recipe_file):
     small = tmp_path / "small"
     small.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(small)], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(small)], check=True)
     try:
         refused(tmp_path, recipe_file(), "STORAGE_FULL", "space", output=small / "out", code=1)
     finally:

@@ -21,7 +21,7 @@ MAY_INCLUDE = {
     "compress/arch": set(),
     "compress/checkpoint": {"compress/storage", "compress/arch"},
     "compress/recipe": {"compress/arch", "compress/checkpoint", "compress/storage", "proto"},
-    "compress/calibration": {"compress/storage", "compress/tokenizer", "proto"},
+    "compress/calibration": {"compress/storage", "compress/tokenizer", "compress/recipe", "proto"},
     "compress/tensor": set(),
     "compress/model": {"compress/arch", "compress/checkpoint", "compress/storage", "compress/tensor"},
     "compress/method": {"compress/checkpoint", "compress/recipe", "compress/tensor", "compress/storage",
@@ -44,7 +44,7 @@ MAY_INCLUDE = {
     "worker/device": {"compress/tensor", "compress/collective"},
     "worker/stage": {"compress/engine", "compress/collective", "compress/storage", "compress/tensor",
                      "compress/recipe", "worker/device", "proto"},
-    "worker/session": {"proto", "worker/stage"},
+    "worker/session": {"proto", "worker/stage", "compress/engine"},
 }
 
 # A header pattern and the only folders that may include it.

@@ -47,15 +47,11 @@ absl::StatusOr<CudaModule> LoadCudaModule(const std::vector<std::string>& folder
   // Global, so that libtorch finds the CUDA libraries that come with it.
   void* const library = dlopen(path.c_str(), RTLD_NOW | RTLD_GLOBAL);
   if (!library) return Unavailable(path + " cannot be loaded: " + LoaderError());
-  const auto entry = reinterpret_cast<CalipressCudaModuleEntry>(dlsym(library, kCalipressCudaModuleEntry));
-  if (!entry) return Unavailable(path + " is not a module of calipress: " + LoaderError());
+  const auto start = reinterpret_cast<CalipressCudaModuleStart>(dlsym(library, kCalipressCudaModuleStart));
+  if (!start) return Unavailable(path + " is not a module of calipress: " + LoaderError());
 
   CalipressCudaModule module{};
-  entry(&module);
-  const std::string revision(BuildRevision());
-  if (revision != module.revision) {
-    return Unavailable(path + " was built from revision " + module.revision + " and this program from " + revision);
-  }
+  start(std::string(BuildRevision()).c_str(), &module);
   if (module.error[0] != '\0') return Unavailable(module.error);
   return CudaModule{module.device_name, module.cuda_version, module.memory_bytes};
 }

@@ -1,5 +1,6 @@
 #include "worker/device/memory.h"
 
+#include <c10/core/CachingDeviceAllocator.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -37,9 +38,10 @@ int64_t SmallestOnTheWayUp(const std::string& mount, std::string path, const std
 
 class Sampler : public MemorySampler {
  public:
-  explicit Sampler(int64_t limit_bytes) {
+  Sampler(const std::string& device_kind, int64_t limit_bytes) : on_cpu_(device_kind == "cpu") {
     auto& bytes = GaugeFamily("calipress_device_memory_bytes", "Memory of the device that this worker computes on.");
     resident_ = &bytes.Add({{"kind", "resident"}});
+    if (!on_cpu_) allocated_ = &bytes.Add({{"kind", "allocated"}});
     bytes.Add({{"kind", "limit"}}).Set(static_cast<double>(limit_bytes));
     peak_ = &GaugeFamily("calipress_device_memory_peak_bytes", "Most memory that this worker has ever held.").Add({});
     Sample();
@@ -60,11 +62,23 @@ class Sampler : public MemorySampler {
   void Sample() {
     const ProcessMemory memory = ReadProcessMemory();
     resident_->Set(static_cast<double>(memory.resident_bytes));
-    peak_->Set(static_cast<double>(memory.peak_bytes));
+    int64_t peak = memory.peak_bytes;
+    if (!on_cpu_) {
+      const auto stats = c10::CachingAllocator::StatType::AGGREGATE;
+      const auto allocated = at::getDeviceAllocator(at::kCUDA)->getDeviceStats(0).allocated_bytes[size_t(stats)];
+      allocated_->Set(static_cast<double>(allocated.current));
+      peak = allocated.peak;
+    }
+    // The engine resets both marks at the start of a phase.
+    most_ = std::max(most_, peak);
+    peak_->Set(static_cast<double>(most_));
   }
 
+  const bool on_cpu_;
   prometheus::Gauge* resident_;
+  prometheus::Gauge* allocated_ = nullptr;
   prometheus::Gauge* peak_;
+  int64_t most_ = 0;
   std::mutex mutex_;
   std::condition_variable wake_;
   bool stopping_ = false;
@@ -107,8 +121,8 @@ ProcessMemory ReadProcessMemory() {
   return memory;
 }
 
-std::unique_ptr<MemorySampler> MemorySampler::Start(int64_t limit_bytes) {
-  return std::make_unique<Sampler>(limit_bytes);
+std::unique_ptr<MemorySampler> MemorySampler::Start(const std::string& device_kind, int64_t limit_bytes) {
+  return std::make_unique<Sampler>(device_kind, limit_bytes);
 }
 
 }  // namespace calipress::worker

@@ -1,5 +1,6 @@
 #include "worker/session/health.h"
 
+#include <grpcpp/generic/async_generic_service.h>
 #include <grpcpp/grpcpp.h>
 #include <grpcpp/health_check_service_interface.h>
 
@@ -8,23 +9,33 @@ namespace {
 
 class GrpcHealth : public HealthServer {
  public:
-  explicit GrpcHealth(std::unique_ptr<grpc::Server> server) : server_(std::move(server)) {}
-  ~GrpcHealth() override { server_->Shutdown(); }
+  bool Listen(const std::string& address) {
+    grpc::EnableDefaultHealthCheckService(true);
+    grpc::ServerBuilder builder;
+    int port = 0;
+    builder.AddListeningPort(address, grpc::InsecureServerCredentials(), &port);
+    // Two workers on one port would answer for each other.
+    builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+    // gRPC builds no server that has the health service alone.
+    builder.RegisterCallbackGenericService(&everything_else_);
+    server_ = builder.BuildAndStart();
+    return server_ && port != 0;
+  }
+  ~GrpcHealth() override {
+    if (server_) server_->Shutdown();
+  }
 
  private:
+  grpc::CallbackGenericService everything_else_;  // UNIMPLEMENTED
   std::unique_ptr<grpc::Server> server_;
 };
 
 }  // namespace
 
 std::unique_ptr<HealthServer> HealthServer::Start(const std::string& address) {
-  grpc::EnableDefaultHealthCheckService(true);
-  grpc::ServerBuilder builder;
-  int port = 0;
-  builder.AddListeningPort(address, grpc::InsecureServerCredentials(), &port);
-  auto server = builder.BuildAndStart();
-  if (!server || port == 0) return nullptr;
-  return std::make_unique<GrpcHealth>(std::move(server));
+  auto health = std::make_unique<GrpcHealth>();
+  if (!health->Listen(address)) return nullptr;
+  return health;
 }
 
 }  // namespace calipress::worker

@@ -1,6 +1,7 @@
 #include "worker/session/running_stage.h"
 
 #include <chrono>
+#include <vector>
 
 #include "compress/base/error.h"
 #include "compress/base/thread.h"
@@ -19,6 +20,15 @@ void FillStatus(const absl::Status& status, google::rpc::Status* wire) {
   info.set_domain("calipress.dev");
   (*info.mutable_metadata())["class"] = std::string(ErrorClassName(ErrorClassOf(status)));
   wire->add_details()->PackFrom(info);
+  const std::vector<FieldViolation> violations = Violations(status);
+  if (violations.empty()) return;
+  google::rpc::BadRequest bad_request;
+  for (const FieldViolation& violation : violations) {
+    auto* field = bad_request.add_field_violations();
+    field->set_field(violation.field);
+    field->set_description(violation.description);
+  }
+  wire->add_details()->PackFrom(bad_request);
 }
 
 }  // namespace

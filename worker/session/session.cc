@@ -80,23 +80,32 @@ bool Session::Drained() {
   }
   if (!stage_) return true;
   if (std::chrono::duration<double>(clock_.Steady() - *drain_began_).count() < options_.drain_seconds) return false;
+  if (stage_->done()) return true;  // the coordinator is away, or has not taken the outcome in
   LogWarning("drain_seconds are over: the stage is given up");
-  stage_.reset();
+  // CANCELLED: the coordinator reads it as a worker that leaves, not as a stage that failed.
+  stage_->Cancel(absl::CancelledError("the worker is being stopped"));
+  stage_->WaitDone(options_.give_up_seconds);
   return true;
 }
 
-void Session::Run() {
+bool Session::Run() {
   RandomStream jitter(std::hash<std::string>()(session_id_), 0);
   double retry = kFirstRetrySeconds;
   bool reachable = true;
   while (true) {
     const bool last = Drained();
     auto response = channel_->Synchronize(Request(), kCallSeconds);
-    // The last call tells the coordinator that the leases are free; nobody waits for its answer.
-    if (last) return;
+    // The last call tells the coordinator how the stage ended and that the leases are free; its answer changes nothing.
+    if (last) {
+      if (!stage_ || stage_->done()) return true;
+      LogError("the stage did not stop in time", {{"job", stage_->assignment().job_name()},
+                                                  {"attempt", stage_->assignment().attempt()},
+                                                  {"phase", stage_->State().phase()}});
+      return false;
+    }
     if (!response.ok()) {
       if (reachable) {
-        LogWarning("the coordinator does not answer; trying on", {{"error", std::string(response.status().message())}});
+        LogWarning("no answer from the coordinator; trying on", {{"error", std::string(response.status().message())}});
       }
       reachable = false;
       Wait(retry * (0.5 + jitter.Uniform()));

@@ -18,6 +18,8 @@ struct SessionOptions {
   worker::v1::Capabilities capabilities;
   // After Drain: how long the stage under way may go on before it is given up.
   double drain_seconds = 30;
+  // How long a stage that is given up may take to notice.
+  double give_up_seconds = 10;
 };
 
 // One life of a worker: says what it is doing, does what it is told. The coordinator's word is a desired state, so a
@@ -28,8 +30,9 @@ class Session {
   Session(SessionOptions options, WorkerChannel* channel, StageExecutor* executor,
           const Clock& clock = Clock::System());
 
-  // Until drained.
-  void Run();
+  // Until drained. False where the stage under way did not end although it was given up: the process is then to be
+  // ended around it (this object's destructor would wait for the stage).
+  [[nodiscard]] bool Run();
 
   // Takes no new work; Run returns once the stage under way has ended and been reported, or has been given up. Any
   // thread, and from a signal handler.
@@ -41,7 +44,7 @@ class Session {
   void Follow(const worker::v1::SynchronizeResponse& response);
   // Until the next call is due; sooner when the stage ends or a drain begins.
   void Wait(double seconds);
-  // True when Run is to return.
+  // True when the next call is the last.
   bool Drained();
 
   SessionOptions options_;

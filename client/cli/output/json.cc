@@ -2,6 +2,8 @@
 
 #include <google/protobuf/util/json_util.h>
 
+#include "nlohmann/json.hpp"
+
 namespace calipress::cli {
 
 std::string JsonLine(const google::protobuf::Message& message) {
@@ -25,6 +27,18 @@ std::string JobJsonLine(v1::CompressionJob job) {
     }
   }
   return JsonLine(job);
+}
+
+std::string OutcomeJsonLine(const v1::CompressionJob& job) {
+  if (job.recipe().steps_size() > 0 || job.state() != v1::CompressionJob::SUCCEEDED) return JobJsonLine(job);
+  using Json = nlohmann::ordered_json;
+  Json outcome;
+  Json texts = Json::array();
+  for (const auto& evaluation : job.report().evaluations()) texts.push_back(Json::parse(JsonLine(evaluation)));
+  if (texts.size() == 1) outcome.update(texts[0]);
+  outcome["evaluations"] = std::move(texts);
+  outcome["job"] = Json::parse(JobJsonLine(job));
+  return outcome.dump();
 }
 
 }  // namespace calipress::cli

@@ -24,17 +24,16 @@ constexpr int64_t kRowsPerTask = 16;
 // fp32 stop at the smallest normal number, because devices flush what is smaller.
 template <typename T>
 T RoundScale(float scale, int largest_multiple) {
+  auto overflows = [largest_multiple](T value) {
+    const T product = static_cast<T>(static_cast<float>(value) * static_cast<float>(largest_multiple));
+    return !std::isfinite(static_cast<float>(product));
+  };
   const float largest = static_cast<float>(std::numeric_limits<T>::max()) / static_cast<float>(largest_multiple);
-  if (scale > largest) {
-    T capped = static_cast<T>(largest);
-    // Rounding may have gone up; a power of two less is below it for sure.
-    while (!std::isfinite(static_cast<float>(static_cast<T>(static_cast<float>(capped) * largest_multiple)))) {
-      capped = static_cast<T>(static_cast<float>(capped) * 0.99f);
-    }
-    return capped;
-  }
+  T rounded = static_cast<T>(std::min(scale, largest));
+  // The limit itself may have been rounded up.
+  while (overflows(rounded)) rounded = static_cast<T>(static_cast<float>(rounded) * 0.99f);
   const float smallest = static_cast<float>(std::numeric_limits<T>::min());
-  if (scale >= smallest) return static_cast<T>(scale);
+  if (scale >= smallest) return rounded;
   if constexpr (std::is_same_v<T, at::Half>) {
     const float step = std::ldexp(1.0f, -24);
     return static_cast<T>(std::max(1.0f, std::ceil(scale / step)) * step);
@@ -127,8 +126,8 @@ Grid FitMinMaxGrid(const at::Tensor& weight, const checkpoint::QuantizationSchem
       // Divided before they are added: the sum may overflow.
       scale[i] = reach == 0.0f ? scalar_t(1.0f) : RoundScale<scalar_t>(high[i] / levels - low[i] / levels, levels);
       const float zero = static_cast<float>(code_low) - low[i] / static_cast<float>(scale[i]);
-      zero_points.mutable_data_ptr<int8_t>()[i] =
-          static_cast<int8_t>(std::clamp(std::nearbyint(zero), static_cast<float>(code_low), static_cast<float>(code_high)));
+      zero_points.mutable_data_ptr<int8_t>()[i] = static_cast<int8_t>(
+          std::clamp(std::nearbyint(zero), static_cast<float>(code_low), static_cast<float>(code_high)));
     }
   });
   if (zero_points.defined()) zero_points = zero_points.to(weight.device());
@@ -170,14 +169,15 @@ absl::Status CheckWeight(std::string_view module, const at::Tensor& weight,
   }
   const int64_t columns = weight.size(1);
   if (scheme.group_size > 0 && columns % scheme.group_size != 0) {
-    return UserError(reason::kInvalidRecipe,
-                     name + ".weight has " + std::to_string(columns) + " columns, which groups of " +
-                         std::to_string(scheme.group_size) + " do not divide; choose a group_size that does, or -1");
+    return UserError(reason::kInvalidRecipe, name + ".weight has " + std::to_string(columns) +
+                                                 " columns, which groups of " + std::to_string(scheme.group_size) +
+                                                 " do not divide; choose a group_size that does, or -1");
   }
   if (!AllFinite(weight)) {
     return PreconditionError(reason::kNonFiniteWeights,
-                             name + ".weight holds NaN or Inf; repair the source model or add the linear to the "
-                                    "step's `ignore`");
+                             name +
+                                 ".weight holds NaN or Inf; repair the source model or add the linear to the "
+                                 "step's `ignore`");
   }
   return absl::OkStatus();
 }

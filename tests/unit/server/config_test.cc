@@ -69,7 +69,7 @@ TEST(CoordinatorConfig, SaysWhereAndWhatIsWrong) {
   EXPECT_EQ(Message("reflection: maybe"), "line 1: reflection must be true or false");
   EXPECT_EQ(Message("listen: localhost"), "line 1: listen must be host:port, as in 127.0.0.1:7070");
   EXPECT_EQ(Message("listen: \"\""), "line 1: listen must be host:port, as in 127.0.0.1:7070");
-  EXPECT_EQ(Message("log_level: loud"), "line 1: log_level must be trace, debug, info, warning, error or off");
+  EXPECT_EQ(Message("log_level: loud"), "line 1: log_level must be one of trace, debug, info, warning, error, off");
   EXPECT_EQ(Message("- a"), "line 1: the configuration must be a map of keys and values");
   EXPECT_NE(Message("a: [").find("not YAML"), std::string::npos);
   EXPECT_NE(Message("database: \"\"").find("database must name a file"), std::string::npos);

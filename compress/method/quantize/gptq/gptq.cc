@@ -55,7 +55,8 @@ absl::Status CheckStatistics(const std::vector<LinearTask>& tasks, const InputSt
   // A NaN or Inf of an input reaches the diagonal.
   if (!at::isfinite(moment.diagonal()).all().item<bool>()) {
     return PreconditionError(reason::kNonFiniteActivations,
-                             "the inputs of " + Names(tasks) + " hold NaN or Inf (or overflow fp32 when squared); the " +
+                             "the inputs of " + Names(tasks) +
+                                 " hold NaN or Inf (or overflow fp32 when squared); the " +
                                  "model breaks on the calibration data: check it on the same text first");
   }
   return absl::OkStatus();
@@ -91,9 +92,9 @@ class Gptq : public Method {
                                                       const InputStatistics& statistics,
                                                       const std::string& cause) const {
     if (options_.fail) {
-      return PreconditionError(reason::kHessianNotPositiveDefinite,
-                               Names(tasks) + ": " + cause + "; calibrate on more or other text, or set " +
-                                   "on_numeric_failure to fallback");
+      return PreconditionError(reason::kHessianNotPositiveDefinite, Names(tasks) + ": " + cause +
+                                                                        "; calibrate on more or other text, or set " +
+                                                                        "on_numeric_failure to fallback");
     }
     LogWarning("gptq falls back to round-to-nearest", {{"module", Names(tasks)}, {"cause", cause}});
     std::vector<LinearResult> results = RoundToNearest(tasks, options_.scheme, &statistics);
@@ -168,12 +169,12 @@ absl::StatusOr<std::unique_ptr<Method>> MakeGptq(const v1::Step& step) {
   options.block_size = gptq.block_size();
   options.fail = gptq.on_numeric_failure() == v1::ON_NUMERIC_FAILURE_FAIL;
   if (!std::isfinite(options.damping) || options.damping <= 0.0) {
-    return UserError(reason::kInvalidRecipe, "gptq.damping is " + std::to_string(options.damping) +
-                                                 "; give a number above 0, as 0.01");
+    return UserError(reason::kInvalidRecipe,
+                     "gptq.damping is " + std::to_string(options.damping) + "; give a number above 0, as 0.01");
   }
   if (options.block_size < 1) {
-    return UserError(reason::kInvalidRecipe, "gptq.block_size is " + std::to_string(options.block_size) +
-                                                 "; give a positive number, as 128");
+    return UserError(reason::kInvalidRecipe,
+                     "gptq.block_size is " + std::to_string(options.block_size) + "; give a positive number, as 128");
   }
   return std::make_unique<Gptq>(options);
 }

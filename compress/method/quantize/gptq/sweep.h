@@ -17,9 +17,9 @@ struct SweepKernel;
 struct SweepTask {
   at::Tensor weight;  // [out, in] contiguous, bf16, f16 or fp32; dead columns are zero
   Grid grid;
-  at::Tensor codes;   // out: int8 [out, in]
-  double loss = 0.0;  // out: sum of e^2 = tr(dW H dW'), H the matrix that was factorized
-  double shift = 0.0; // out: sum of dW^2, which times the damping is the damping's part of the loss
+  at::Tensor codes;    // out: int8 [out, in]
+  double loss = 0.0;   // out: sum of e^2 = tr(dW H dW'), H the matrix that was factorized
+  double shift = 0.0;  // out: sum of dW^2, which times the damping is the damping's part of the loss
 };
 
 // Quantizes the columns of all weights in the plan's order, each after it has taken its share of the errors made

@@ -8,7 +8,7 @@
 namespace calipress::method::gptq {
 namespace {
 
-constexpr int kLanes = 8;   // floats in a vector
+constexpr int kLanes = 8;    // floats in a vector
 constexpr int kVectors = 1;  // vectors of rows at a time: 8 columns of each fit the registers
 
 #include "compress/method/quantize/gptq/sweep_kernel_body.h"

@@ -97,8 +97,8 @@ struct Sweep {
   const SweepKernel& kernel;
   const ColumnPlan& plan;
   const Feedback& feedback;
-  int64_t group_width;
-  int64_t panel;  // columns, a multiple of 8
+  std::vector<int64_t> groups;  // of each column, in processing order
+  int64_t panel;                // columns, a multiple of 8
   int bits;
 };
 
@@ -118,7 +118,8 @@ class ItemSweep {
         errors_(MakeAlignedBuffer<float>(tiles_ * sweep.feedback.padded * kTileRows)),
         weights_(MakeAlignedBuffer<float>(tiles_ * panel_size_)),
         targets_(MakeAlignedBuffer<float>(tiles_ * panel_size_)),
-        multiples_(MakeAlignedBuffer<float>(panel_size_)) {}
+        multiples_(MakeAlignedBuffer<float>(panel_size_)),
+        staged_(MakeAlignedBuffer<int8_t>(panel_size_)) {}
 
   // Adds to each row's loss and shift; [rows].
   void Run(double* loss, double* shift) {
@@ -144,12 +145,11 @@ class ItemSweep {
     const int64_t n = sweep_.feedback.columns;
     float* weights = weights_.get() + tile * panel_size_;
     const int64_t real = std::min(count, n - first);
+    const int64_t* order = sweep_.plan.order.data() + first;
     if (RowsOf(tile) < kTileRows || real < count) std::fill(weights, weights + count * kTileRows, 0.0f);
     for (int64_t r = 0; r < RowsOf(tile); ++r) {
       const T* source = weight_ + (row_ + tile * kTileRows + r) * n;
-      for (int64_t k = 0; k < real; ++k) {
-        weights[k * kTileRows + r] = static_cast<float>(source[sweep_.plan.order[first + k]]);
-      }
+      for (int64_t k = 0; k < real; ++k) weights[k * kTileRows + r] = static_cast<float>(source[order[k]]);
     }
     std::copy(weights, weights + count * kTileRows, targets_.get() + tile * panel_size_);
   }
@@ -179,7 +179,7 @@ class ItemSweep {
       args.feedback = sweep_.feedback.At(block, first + k);
       for (int64_t i = 0; i < kBlockColumns; ++i) {
         const int64_t place = std::min(first + k + i, sweep_.feedback.columns - 1);
-        const int64_t at = sweep_.plan.order[place] / sweep_.group_width * grid_.rows + grid_row;
+        const int64_t at = sweep_.groups[place] * grid_.rows + grid_row;
         args.scale[i] = grid_.scale.get() + at;
         args.low[i] = grid_.low.get() + at;
         args.high[i] = grid_.high.get() + at;
@@ -202,14 +202,18 @@ class ItemSweep {
     const int64_t n = sweep_.feedback.columns;
     const int64_t real = std::min(count, n - first);
     const float code_low = -std::ldexp(1.0f, sweep_.bits - 1);
-    const float* low = grid_.low.get() + row_ + tile * kTileRows;
+    int8_t* staged = staged_.get();
+    for (int64_t k = 0; k < real; ++k) {
+      const float* low = grid_.low.get() + sweep_.groups[first + k] * grid_.rows + row_ + tile * kTileRows;
+      const float* multiples = multiples_.get() + k * kTileRows;
+      for (int64_t r = 0; r < kTileRows; ++r) {
+        staged[k * kTileRows + r] = static_cast<int8_t>(static_cast<int32_t>(multiples[r] + (code_low - low[r])));
+      }
+    }
+    const int64_t* order = sweep_.plan.order.data() + first;
     for (int64_t r = 0; r < RowsOf(tile); ++r) {
       int8_t* codes = codes_ + (row_ + tile * kTileRows + r) * n;
-      for (int64_t k = 0; k < real; ++k) {
-        const int64_t column = sweep_.plan.order[first + k];
-        const float zero = code_low - low[column / sweep_.group_width * grid_.rows + r];
-        codes[column] = static_cast<int8_t>(static_cast<int32_t>(multiples_[k * kTileRows + r] + zero));
-      }
+      for (int64_t k = 0; k < real; ++k) codes[order[k]] = staged[k * kTileRows + r];
     }
   }
 
@@ -222,6 +226,7 @@ class ItemSweep {
   AlignedBuffer<float> weights_;    // [tiles][panel][32]
   AlignedBuffer<float> targets_;    // [tiles][panel][32]
   AlignedBuffer<float> multiples_;  // [panel][32]
+  AlignedBuffer<int8_t> staged_;    // [panel][32] codes
 };
 
 }  // namespace
@@ -237,7 +242,8 @@ void SweepOnCpu(const checkpoint::QuantizationScheme& scheme, const ColumnPlan& 
   const Feedback feedback(factor.lower);
   const int64_t panel = std::min(RoundUp(std::max<int64_t>(block_size, 1), kBlockColumns), feedback.padded);
   const int64_t group_width = feedback.columns / scheme.Groups(feedback.columns);
-  const Sweep sweep{kernel, plan, feedback, group_width, panel, scheme.bits};
+  Sweep sweep{kernel, plan, feedback, {}, panel, scheme.bits};
+  for (int64_t column : plan.order) sweep.groups.push_back(column / group_width);
   int64_t all_rows = 0;
   for (const SweepTask& task : tasks) all_rows += task.weight.size(0);
   // Small enough that every thread has some, and several where there are many.

@@ -48,8 +48,8 @@ void SweepOnDevice(const checkpoint::QuantizationScheme& scheme, const ColumnPla
     const int64_t rows = task.weight.size(0);
     const at::Tensor weight = task.weight.index_select(1, order).to(at::kFloat);
     const at::Tensor scales = task.grid.scales.to(at::kFloat);
-    const at::Tensor zeros = task.grid.zero_points.defined() ? task.grid.zero_points.to(at::kFloat)
-                                                             : at::zeros_like(scales);
+    const at::Tensor zeros =
+        task.grid.zero_points.defined() ? task.grid.zero_points.to(at::kFloat) : at::zeros_like(scales);
     at::Tensor errors = at::zeros({rows, n}, fp32);
     at::Tensor codes = at::empty({rows, n}, fp32);
     at::Tensor loss = at::zeros({}, fp32.dtype(at::kDouble));

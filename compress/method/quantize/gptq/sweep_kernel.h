@@ -19,12 +19,12 @@ struct SweepBlock {
   const float* scale[kBlockColumns];  // each [32]
   const float* low[kBlockColumns];    // smallest and largest multiple of the scale: code range - zero point
   const float* high[kBlockColumns];
-  const float* pivot;     // [8] L_kk: what turns a residual into e
+  const float* pivot;  // [8] L_kk: what turns a residual into e
   Rounding rounding;
-  float* error;           // out [8][32]: weight - dequantized
-  float* multiple;        // out [8][32]: code - zero point
-  float* loss;            // [32] += e^2
-  float* shift;           // [32] += error^2
+  float* error;     // out [8][32]: weight - dequantized
+  float* multiple;  // out [8][32]: code - zero point
+  float* loss;      // [32] += e^2
+  float* shift;     // [32] += error^2
 };
 
 struct SweepKernel {

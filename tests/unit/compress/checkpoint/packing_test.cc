@@ -24,6 +24,11 @@ TEST(Packing, GoldenVectors) {
   EXPECT_EQ(Pack(two, 2), (std::vector<uint32_t>{0xE4E4E4E4}));
   for (int i = 0; i < 32; ++i) three.push_back(i % 8 - 4);
   EXPECT_EQ(Pack(three, 3), (std::vector<uint32_t>{0x88FAC688, 0xC688FAC6, 0xFAC688FA}));
+  std::vector<int> five, six;
+  for (int i = 0; i < 32; ++i) five.push_back(i - 16);
+  EXPECT_EQ(Pack(five, 5), (std::vector<uint32_t>{0x8A418820, 0xC5A92839, 0xCA307B9A, 0x38BDAB49, 0xFFBBCDEB}));
+  for (int i = 0; i < 16; ++i) six.push_back(i - 32);
+  EXPECT_EQ(Pack(six, 6), (std::vector<uint32_t>{0x440C2040, 0xA2481C61, 0x3CE34C2C}));
 }
 
 TEST(Packing, EightZeroPointsOfZero) {

@@ -68,5 +68,36 @@ TEST(ParseQuantizationConfig, RefusesOtherFormats) {
   EXPECT_TRUE(ParseQuantizationConfig("{}")->schemes.empty());
 }
 
+// A JSON library that recurses over such a value ends the process.
+TEST(ParseQuantizationConfig, HostileNestingIsRefused) {
+  const std::string deep = std::string(2'000'000, '[') + std::string(2'000'000, ']');
+  const auto status = ParseQuantizationConfig(
+      R"({"quantization_config":{"quant_method":)" + deep + "}}").status();
+  EXPECT_EQ(ErrorReason(status), "SOURCE_MODEL_CORRUPT") << status;
+  EXPECT_EQ(ErrorReason(QuantizedConfig("{\"a\":" + deep + "}", {{"m.0.q", {4, 128, true}}}, {}).status()),
+            "SOURCE_MODEL_CORRUPT");
+}
+
+// What would change the meaning of the codes must not pass as if it were not there.
+TEST(ParseQuantizationConfig, RefusesWhatItDoesNotUnderstand) {
+  const auto with = [](const std::string& weights, const std::string& top) {
+    return ParseQuantizationConfig(R"({"quantization_config":{"quant_method":"compressed-tensors",
+      "format":"pack-quantized","quantization_status":"compressed",)" + top + R"("config_groups":{"a":{
+      "targets":["Linear"],"weights":{)" + weights + R"("strategy":"group","group_size":32}}}}})").status();
+  };
+  EXPECT_TRUE(with(R"("num_bits":4,)", "").ok());
+  EXPECT_TRUE(with(R"("num_bits":4,"actorder":"static","dynamic":false,)",
+                   R"("kv_cache_scheme":null,"sparsity_config":{"format":"dense"},"transform_config":{},)").ok());
+  for (const char* weights : {R"("num_bits":4,"actorder":"group",)", R"("num_bits":4,"actorder":true,)",
+                              R"("num_bits":4,"dynamic":true,)", R"("num_bits":4294967300,)", R"("num_bits":4.0,)",
+                              R"("num_bits":9,)", R"("num_bits":4,"type":"float",)", R"("num_bits":4,"symmetric":1,)"}) {
+    EXPECT_EQ(ErrorReason(with(weights, "")), "UNSUPPORTED_MODEL") << weights;
+  }
+  for (const char* top : {R"("kv_cache_scheme":{"num_bits":8},)", R"("sparsity_config":{"format":"sparse-bitmask"},)",
+                          R"("transform_config":{"config_groups":{"x":{}}},)"}) {
+    EXPECT_EQ(ErrorReason(with(R"("num_bits":4,)", top)), "UNSUPPORTED_MODEL") << top;
+  }
+}
+
 }  // namespace
 }  // namespace calipress::checkpoint

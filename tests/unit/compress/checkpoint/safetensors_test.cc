@@ -130,12 +130,73 @@ TEST(SafetensorsHeader, RefusesWhatIsWrong) {
       {"{\"a\xff\":{\"dtype\":\"F32\",\"shape\":[4],\"data_offsets\":[0,16]}}", "UTF-8"},
       {good + std::string(1, '\0'), "JSON"},
       {"{\"a\":", "JSON"},
+      {R"({"a":{"dtype":"F32","shape":[4],"shape":[4],"data_offsets":[0,16]}})", "twice"},
+      {R"({"a":{"dtype":"F32","shape":[4]}})", "exactly"},
+      {R"({"a":{"dtype":"F32","shape":[[4]],"data_offsets":[0,16]}})", "not a size"},
+      {R"({"a":{"dtype":"F32","shape":[4],"data_offsets":[0,8,16]}})", "data_offsets"},
+      {R"({"a":{"dtype":"F32","shape":[4],"data_offsets":[0]}})", "data_offsets"},
+      {R"({"a":[]})", "exactly"},
+      {R"({"a":null})", "exactly"},
+      {R"({"__metadata__":[]})", "not an object"},
+      {R"({"__metadata__":{"x":{}}})", "not text"},
+      {R"({"__metadata__":{},"__metadata__":{}})", "twice"},
   };
   for (const auto& [json, words] : bad) {
     const absl::Status status = parse(json);
     EXPECT_EQ(ErrorReason(status), "SOURCE_MODEL_CORRUPT") << json << status;
     EXPECT_THAT(std::string(status.message()), HasSubstr(words)) << json;
   }
+}
+
+// A parser that keeps or walks such values by recursion ends the process.
+TEST(SafetensorsHeader, HostileNestingAndLengthAreRefused) {
+  for (const std::string& value : {std::string(3'000'000, '['), std::string(2'000'000, '[') + std::string(2'000'000, ']'),
+                                   "{\"x\":" + std::string(2'000'000, '[')}) {
+    for (const char* key : {"dtype", "shape", "data_offsets", "other"}) {
+      const std::string json = std::string("{\"a\":{\"") + key + "\":" + value;
+      EXPECT_EQ(ErrorReason(ParseSafetensorsHeader(json, 8 + static_cast<int64_t>(json.size())).status()),
+                "SOURCE_MODEL_CORRUPT");
+    }
+  }
+  const std::string whole = "{\"a\":{\"dtype\":" + std::string(2'000'000, '[') + std::string(2'000'000, ']') +
+                            ",\"shape\":[],\"data_offsets\":[0,0]}}";
+  EXPECT_EQ(ErrorReason(ParseSafetensorsHeader(whole, 8 + static_cast<int64_t>(whole.size())).status()),
+            "SOURCE_MODEL_CORRUPT");
+  std::string shape = "1";
+  for (int i = 0; i < 1'000'000; ++i) shape += ",1";
+  const std::string json = "{\"a\":{\"dtype\":\"F32\",\"shape\":[" + shape + "],\"data_offsets\":[0,4]}}";
+  const absl::Status status = ParseSafetensorsHeader(json, 12 + static_cast<int64_t>(json.size())).status();
+  EXPECT_THAT(std::string(status.message()), HasSubstr("at most 16 sizes"));
+}
+
+TEST(SafetensorsHeader, TruncatedAndOversizedFiles) {
+  class Bytes : public storage::ObjectReader {
+   public:
+    explicit Bytes(std::string bytes) : bytes_(std::move(bytes)) {}
+    int64_t size() const override { return static_cast<int64_t>(bytes_.size()); }
+    absl::Status ReadAt(int64_t offset, int64_t length, void* data) override {
+      EXPECT_LE(offset + length, size());
+      bytes_.copy(static_cast<char*>(data), static_cast<size_t>(length), static_cast<size_t>(offset));
+      return absl::OkStatus();
+    }
+
+   private:
+    std::string bytes_;
+  };
+  const auto with_length = [](uint64_t length) {
+    std::string bytes(8, '\0');
+    for (int i = 0; i < 8; ++i) bytes[i] = static_cast<char>(length >> (8 * i));
+    return bytes + "{}";
+  };
+  for (const std::string& file : {std::string(), std::string(7, 'x'), with_length(3), with_length(100'000'001),
+                                  with_length(uint64_t{1} << 63), with_length(~uint64_t{0})}) {
+    Bytes bytes(file);
+    const absl::Status status = ReadSafetensorsHeader(bytes, "shard-7").status();
+    EXPECT_EQ(ErrorReason(status), "SOURCE_MODEL_CORRUPT") << status;
+    EXPECT_THAT(std::string(status.message()), HasSubstr("shard-7"));
+  }
+  Bytes good(with_length(2));
+  EXPECT_TRUE(ReadSafetensorsHeader(good, "x").ok());
 }
 
 }  // namespace

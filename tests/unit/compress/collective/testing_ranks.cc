@@ -14,6 +14,7 @@
 #include <thread>
 
 #include <ATen/Parallel.h>
+#include <c10/util/Logging.h>
 
 extern char** environ;
 
@@ -120,6 +121,8 @@ bool Gang::WaitReady(int rank) {
 
 // Takes the place of gtest_main's: a rank runs its role and no tests.
 int main(int argc, char** argv) {
+  setenv("TORCH_CPP_LOG_LEVEL", "FATAL", /*overwrite=*/0);  // losses are what the tests are about
+  c10::initLogging();
   if (const char* role = std::getenv("CALIPRESS_TEST_ROLE")) return calipress::collective::testing::RunRole(role);
   testing::InitGoogleTest(&argc, argv);
   return RUN_ALL_TESTS();

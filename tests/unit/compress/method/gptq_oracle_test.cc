@@ -79,8 +79,8 @@ TEST_P(SweepTest, FollowsTheTranscription) {
     std::vector<gptq::SweepTask> cpu = {TaskOf(problem)}, device = {TaskOf(problem)};
     gptq::SweepOnCpu(problem.scheme, plan, *factor, 32, cpu);
     gptq::SweepOnDevice(problem.scheme, plan, *factor, 32, device);
-    const ReferenceResult reference = ReferenceGptq(problem.weight, problem.statistics.second_moment,
-                                                    Quantized(problem, cpu[0]), act_order, 0.01);
+    const ReferenceResult reference =
+        ReferenceGptq(problem.weight, problem.statistics.second_moment, Quantized(problem, cpu[0]), act_order, 0.01);
     // A code at the middle between two may fall to either side, and takes the rest of its row along.
     EXPECT_GT(Agreement(cpu[0].codes, reference.codes), 0.97);
     EXPECT_GT(Agreement(device[0].codes, reference.codes), 0.97);

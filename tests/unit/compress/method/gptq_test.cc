@@ -64,8 +64,7 @@ TEST(Gptq, WeightIsWhatALoaderReads) {
   const InputStatistics statistics = StatisticsOf(CorrelatedInputs(400, 128, 5));
   for (at::ScalarType dtype : {at::kBFloat16, at::kHalf, at::kFloat}) {
     for (bool symmetric : {true, false}) {
-      const LinearResult result =
-          CompressOne(GptqStep(4, 32, symmetric), RandomWeight(40, 128, dtype, 6), &statistics);
+      const LinearResult result = CompressOne(GptqStep(4, 32, symmetric), RandomWeight(40, 128, dtype, 6), &statistics);
       ASSERT_TRUE(result.quantized.has_value());
       const QuantizedWeight& q = *result.quantized;
       EXPECT_EQ(result.weight.scalar_type(), dtype);
@@ -131,7 +130,8 @@ TEST(Gptq, LinearsThatShareAnInputComeInOrderAndAsAlone) {
   const InputStatistics statistics = StatisticsOf(CorrelatedInputs(500, 128, 11));
   const auto method = *MakeMethod(GptqStep(4, 32, true));
   std::vector<LinearTask> tasks;
-  for (int i = 0; i < 3; ++i) tasks.push_back({"m" + std::to_string(i), RandomWeight(32 + 16 * i, 128, at::kBFloat16, i)});
+  for (int i = 0; i < 3; ++i)
+    tasks.push_back({"m" + std::to_string(i), RandomWeight(32 + 16 * i, 128, at::kBFloat16, i)});
   const auto together = method->Compress(tasks, &statistics);
   ASSERT_TRUE(together.ok());
   ASSERT_EQ(together->size(), 3u);
@@ -157,8 +157,7 @@ TEST(Gptq, DeadColumnsBecomeZeroAndAreCounted) {
     EXPECT_EQ(result.weight.select(1, 77).abs().max().item<float>(), 0.0f);
     EXPECT_LT(result.quantized->scales.max().item<float>(), 0.1f);
     EXPECT_EQ(weight.select(1, 5).min().item<float>(), 9.0f) << "the task's weight was changed";
-    const ReferenceResult reference =
-        ReferenceGptq(weight, statistics.second_moment, *result.quantized, true, 0.01);
+    const ReferenceResult reference = ReferenceGptq(weight, statistics.second_moment, *result.quantized, true, 0.01);
     EXPECT_GT(Agreement(result.quantized->codes, reference.codes), 0.97);
   }
 }

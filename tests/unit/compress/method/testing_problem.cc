@@ -102,8 +102,6 @@ ReferenceResult ReferenceGptq(const at::Tensor& weight, const at::Tensor& second
   return result;
 }
 
-double Agreement(const at::Tensor& a, const at::Tensor& b) {
-  return a.eq(b).to(at::kDouble).mean().item<double>();
-}
+double Agreement(const at::Tensor& a, const at::Tensor& b) { return a.eq(b).to(at::kDouble).mean().item<double>(); }
 
 }  // namespace calipress::method

@@ -119,6 +119,45 @@ TEST(StorageFailures, RefusedConnectionIsUnavailableSoon) {
   EXPECT_LT(watch.Seconds(), 20);
 }
 
+TEST(StorageFailures, HangingServerIsUnavailableInBoundedTime) {
+  // Accepts connections (the kernel does) and never answers.
+  const int fd = socket(AF_INET, SOCK_STREAM, 0);
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t size = sizeof(address);
+  ASSERT_EQ(bind(fd, reinterpret_cast<sockaddr*>(&address), size), 0);
+  ASSERT_EQ(getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size), 0);
+  ASSERT_EQ(listen(fd, 16), 0);
+  StorageOptions options;
+  options.s3_endpoint = "http://127.0.0.1:" + std::to_string(ntohs(address.sin_port));
+  const Stopwatch watch;
+  const absl::Status status = OpenObjectStore(options)->Stat("s3://key:hidden@bucket/name").status();
+  close(fd);
+  EXPECT_EQ(ErrorReason(status), reason::kStorageUnavailable) << status;
+  EXPECT_LT(watch.Seconds(), 25);
+}
+
+// On a real server alone: tests/conformance/object_store.sh.
+TEST(StorageFailures, WrongSecretAndMissingBucketOfS3) {
+  const char* prefix = std::getenv("CALIPRESS_TEST_S3");
+  if (prefix == nullptr) GTEST_SKIP() << "no CALIPRESS_TEST_S3: set it to s3://bucket/prefix of a server to try";
+  const std::string base = prefix;
+  const std::string after_scheme = base.substr(base.find("://") + 3);
+  auto store = OpenObjectStore();
+  const std::string denied = "s3://test:wrongwrong@" + after_scheme + "/x";
+  for (const absl::Status& status : {store->Open(denied).status(), store->WriteAll(denied, "x"),
+                                     store->List("s3://nobody:wrong@" + after_scheme).status()}) {
+    EXPECT_EQ(ErrorReason(status), reason::kStoragePermissionDenied) << status;
+    EXPECT_EQ(status.message().find("wrongwrong"), absl::string_view::npos);
+  }
+  const std::string missing = "s3://calipress-no-such-bucket/x";
+  EXPECT_EQ(store->Open(missing).status().code(), absl::StatusCode::kNotFound) << store->Open(missing).status();
+  EXPECT_EQ(*store->Exists(missing), false);
+  const absl::Status written = store->WriteAll(missing, "x");
+  EXPECT_EQ(written.code(), absl::StatusCode::kNotFound) << written;
+}
+
 TEST(StorageFailures, BadQueryIsTheUsersFault) {
   const absl::Status status = OpenObjectStore()->Stat("s3://key:hidden@bucket/x?no_such_option=1").status();
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << status;

@@ -72,17 +72,17 @@ std::string CaseName(const testing::TestParamInfo<GramPathTest::ParamType>& info
   return std::get<0>(info.param).name + "_" + std::to_string(tokens) + "x" + std::to_string(features);
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    Paths, GramPathTest,
-    testing::Combine(testing::Values(Case{GramPath::kAmxBf16, at::kBFloat16, "Mkl"},
-                                     Case{GramPath::kAvx512Bf16, at::kBFloat16, "Avx512Bf16"},
-                                     Case{GramPath::kPanels, at::kBFloat16, "PanelsBf16"},
-                                     Case{GramPath::kPanels, at::kHalf, "PanelsF16"},
-                                     Case{GramPath::kPanels, at::kFloat, "PanelsF32"},
-                                     Case{GramPath::kDevice, at::kBFloat16, "DeviceBf16"}),
-                     testing::Values(std::make_tuple(1, 1), std::make_tuple(3, 17), std::make_tuple(512, 64),
-                                     std::make_tuple(513, 45), std::make_tuple(700, 300), std::make_tuple(1300, 577))),
-    CaseName);
+INSTANTIATE_TEST_SUITE_P(Paths, GramPathTest,
+                         testing::Combine(testing::Values(Case{GramPath::kAmxBf16, at::kBFloat16, "Mkl"},
+                                                          Case{GramPath::kAvx512Bf16, at::kBFloat16, "Avx512Bf16"},
+                                                          Case{GramPath::kPanels, at::kBFloat16, "PanelsBf16"},
+                                                          Case{GramPath::kPanels, at::kHalf, "PanelsF16"},
+                                                          Case{GramPath::kPanels, at::kFloat, "PanelsF32"},
+                                                          Case{GramPath::kDevice, at::kBFloat16, "DeviceBf16"}),
+                                          testing::Values(std::make_tuple(1, 1), std::make_tuple(3, 17),
+                                                          std::make_tuple(512, 64), std::make_tuple(513, 45),
+                                                          std::make_tuple(700, 300), std::make_tuple(1300, 577))),
+                         CaseName);
 
 class SecondMomentTest : public testing::TestWithParam<at::ScalarType> {};
 

@@ -1,0 +1,136 @@
+#include "worker/stage/metered_executor.h"
+
+#include <mutex>
+#include <set>
+
+#include "compress/base/error.h"
+#include "compress/base/metrics.h"
+
+namespace calipress::worker {
+namespace {
+
+// tr(dW S dW') / tr(W S W'): 8 bits lie near 1e-5, 2 bits near 1e-1.
+prometheus::Histogram::BucketBoundaries ErrorBuckets() {
+  return {1e-6, 1e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1};
+}
+
+// The recipe's methods in their order: "gptq", "rtn", "gptq+rtn", or "none" for a job that only evaluates.
+std::string MethodLabel(const calipress::v1::Recipe& recipe) {
+  std::string label;
+  std::set<std::string> seen;
+  for (const auto& step : recipe.steps()) {
+    const auto* const field = step.GetDescriptor()->FindFieldByNumber(static_cast<int>(step.method_case()));
+    const std::string name = field ? field->name() : "unknown";
+    if (seen.insert(name).second) label += (label.empty() ? "" : "+") + name;
+  }
+  return label.empty() ? "none" : label;
+}
+
+// "text", "token_ids", or "mixed".
+std::string SourceLabel(const calipress::v1::Recipe& recipe) {
+  std::string label;
+  for (const auto& source : recipe.calibration().sources()) {
+    const auto* const field = source.GetDescriptor()->FindFieldByNumber(static_cast<int>(source.source_case()));
+    const std::string name = field ? field->name() : "unknown";
+    if (!label.empty() && label != name) return "mixed";
+    label = name;
+  }
+  return label.empty() ? "none" : label;
+}
+
+struct StageMetrics {
+  prometheus::Family<prometheus::Counter>& attempts = CounterFamily(
+      "calipress_stage_attempts_total", "Stages that ended, by the phase they ended in and how.");
+  prometheus::Family<prometheus::Histogram>& seconds =
+      HistogramFamily("calipress_stage_duration_seconds", "Seconds of a phase on this worker.");
+  prometheus::Family<prometheus::Counter>& layers =
+      CounterFamily("calipress_layers_compressed_total", "Linears compressed, by the method that did it in the end.");
+  prometheus::Histogram& relative_error =
+      HistogramFamily("calipress_layer_relative_error", "Output error of a compressed linear, relative to its output.")
+          .Add({}, ErrorBuckets());
+  prometheus::Family<prometheus::Counter>& tokens =
+      CounterFamily("calipress_calibration_tokens_total", "Calibration tokens made by this worker (rank 0 makes them).");
+
+  StageMetrics() {
+    for (const char* method : {"gptq", "rtn"}) layers.Add({{"method", method}});
+    for (const char* source : {"text", "token_ids"}) tokens.Add({{"source", source}});
+  }
+};
+
+StageMetrics& AllMetrics() {
+  static auto* const metrics = new StageMetrics;
+  return *metrics;
+}
+
+class MeteredObserver : public engine::StageObserver {
+ public:
+  MeteredObserver(engine::StageObserver& next, const std::string& method) : next_(next), method_(method) {}
+
+  void OnProgress(const std::string& phase, double fraction, const std::string& message) override {
+    {
+      std::lock_guard lock(mutex_);
+      phase_ = phase;
+    }
+    next_.OnProgress(phase, fraction, message);
+  }
+  void OnBlockFinished(const worker::v1::FinishedBlock& block) override {
+    for (const auto& linear : block.linears()) {
+      // "rtn (fallback)" counts as rtn: that is what the linear got.
+      AllMetrics().layers.Add({{"method", linear.method().substr(0, linear.method().find(' '))}}).Increment();
+      // 0 stands for: no statistics were taken.
+      if (linear.relative_error() > 0) AllMetrics().relative_error.Observe(linear.relative_error());
+    }
+    next_.OnBlockFinished(block);
+  }
+  void OnPhaseFinished(const calipress::v1::PhaseReport& phase) override {
+    AllMetrics().seconds.Add({{"phase", phase.name()}, {"method", method_}}, StageBuckets()).Observe(phase.seconds());
+    next_.OnPhaseFinished(phase);
+  }
+  std::string phase() const {
+    std::lock_guard lock(mutex_);
+    return phase_;
+  }
+
+ private:
+  engine::StageObserver& next_;
+  const std::string method_;
+  mutable std::mutex mutex_;
+  std::string phase_ = "start";
+};
+
+class MeteredExecutor : public StageExecutor {
+ public:
+  explicit MeteredExecutor(std::unique_ptr<StageExecutor> executor) : executor_(std::move(executor)) { AllMetrics(); }
+
+  absl::StatusOr<worker::v1::StageOutcome> Execute(const worker::v1::Assignment& assignment,
+                                                   engine::StageObserver& observer,
+                                                   const CancellationToken& cancellation) override {
+    MeteredObserver metered(observer, MethodLabel(assignment.recipe()));
+    auto outcome = executor_->Execute(assignment, metered, cancellation);
+    std::string how = "succeeded";
+    if (!outcome.ok()) how = cancellation.cancelled() ? "cancelled" : "failed";
+    AllMetrics()
+        .attempts
+        .Add({{"phase", metered.phase()},
+              {"outcome", how},
+              {"reason", outcome.ok() ? std::string("none") : ErrorReason(outcome.status())}})
+        .Increment();
+    if (outcome.ok() && outcome->calibration().tokens() > 0) {
+      AllMetrics()
+          .tokens.Add({{"source", SourceLabel(assignment.recipe())}})
+          .Increment(static_cast<double>(outcome->calibration().tokens()));
+    }
+    return outcome;
+  }
+
+ private:
+  std::unique_ptr<StageExecutor> executor_;
+};
+
+}  // namespace
+
+std::unique_ptr<StageExecutor> MeterStages(std::unique_ptr<StageExecutor> executor) {
+  return std::make_unique<MeteredExecutor>(std::move(executor));
+}
+
+}  // namespace calipress::worker
