@@ -37,14 +37,15 @@ int Fail(std::string_view message, int code = kUsageExit) {
 }
 
 void PrintHelp() {
-  std::cout << "usage: calipress-worker --config FILE\n\n"
-               "Runs stages of compression jobs for a coordinator. SIGTERM: takes no new work, finishes the stage under\n"
-               "way or gives it up after drain_seconds, and exits; a second SIGTERM exits at once.\n\n"
-               "  --config FILE   configuration in YAML\n"
-               "  --version       print the version\n"
-               "  --help          print this\n\n"
-               "FILE, with every key at its default:\n\n"
-            << ConfigExample();
+  std::cout
+      << "usage: calipress-worker --config FILE\n\n"
+         "Runs stages of compression jobs for a coordinator. SIGTERM: takes no new work, finishes the stage under\n"
+         "way or gives it up after drain_seconds, and exits; a second SIGTERM exits at once.\n\n"
+         "  --config FILE   configuration in YAML\n"
+         "  --version       print the version\n"
+         "  --help          print this\n\n"
+         "FILE, with every key at its default:\n\n"
+      << ConfigExample();
 }
 
 std::string DefaultId() {

@@ -29,7 +29,8 @@ class C10dGroup : public Group {
   // Blocks until the work is done; false where it was ended from here, an exception where it failed.
   using WaitFunction = std::function<bool(c10d::Work& work, const PendingWorks& works)>;
 
-  C10dGroup(const Meeting& meeting, c10::intrusive_ptr<c10d::Backend> backend, at::DeviceType device, WaitFunction wait);
+  C10dGroup(const Meeting& meeting, c10::intrusive_ptr<c10d::Backend> backend, at::DeviceType device,
+            WaitFunction wait);
 
   // Starts the watch over the peers and listens to the token; called once by the factory.
   absl::Status Start(const Meeting& meeting, const CancellationToken& cancellation);

@@ -28,8 +28,8 @@ absl::StatusOr<c10::intrusive_ptr<c10d::Backend>> ConnectGloo(const Meeting& mee
   }
   c10::intrusive_ptr<c10d::Backend> backend;
   CALIPRESS_RETURN_IF_ERROR(CallC10d("cannot connect the " + std::to_string(options.size) + " ranks", [&] {
-    backend = c10::make_intrusive<c10d::ProcessGroupGloo>(
-        c10::make_intrusive<c10d::PrefixStore>(name, meeting.store), options.rank, options.size, gloo_options);
+    backend = c10::make_intrusive<c10d::ProcessGroupGloo>(c10::make_intrusive<c10d::PrefixStore>(name, meeting.store),
+                                                          options.rank, options.size, gloo_options);
   }));
   return backend;
 }

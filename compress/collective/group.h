@@ -54,7 +54,7 @@ struct GroupOptions {
   std::string key;         // job and attempt: separates gangs on one store
   int rank = 0;
   int size = 1;
-  std::string host;        // the address that peers reach this worker at
+  std::string host;             // the address that peers reach this worker at
   double timeout_seconds = 60;  // to meet; transfers wait as long as the token lets them
 };
 

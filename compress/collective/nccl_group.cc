@@ -43,9 +43,9 @@ class NcclGroup : public C10dGroup {
     options->timeout = kNoTimeLimit;
     c10::intrusive_ptr<c10d::ProcessGroupNCCL> backend;
     CALIPRESS_RETURN_IF_ERROR(CallC10d("cannot start NCCL", [&] {
-      backend = c10::make_intrusive<c10d::ProcessGroupNCCL>(
-          c10::make_intrusive<c10d::PrefixStore>("data", meeting.store), meeting.options.rank, meeting.options.size,
-          options);
+      backend =
+          c10::make_intrusive<c10d::ProcessGroupNCCL>(c10::make_intrusive<c10d::PrefixStore>("data", meeting.store),
+                                                      meeting.options.rank, meeting.options.size, options);
     }));
     auto group = std::unique_ptr<NcclGroup>(new NcclGroup(meeting, std::move(backend)));
     CALIPRESS_RETURN_IF_ERROR(group->Start(meeting, cancellation));

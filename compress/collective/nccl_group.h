@@ -13,7 +13,8 @@ namespace calipress::collective {
 // token. Pairs do not wait for each other's transfers. Waits poll, so that Abort and a lost peer end them.
 absl::StatusOr<std::unique_ptr<Group>> JoinNccl(const Meeting& meeting, const CancellationToken& cancellation);
 
-// Turns off what of ProcessGroupNCCL ends the whole process when a transfer takes long or fails. Before the first group.
+// Turns off what of ProcessGroupNCCL ends the whole process when a transfer takes long or fails. Before the first
+// group.
 void TameNcclWatchdogs();
 
 }  // namespace calipress::collective

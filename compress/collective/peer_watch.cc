@@ -43,8 +43,7 @@ absl::StatusOr<std::unique_ptr<PeerWatch>> PeerWatch::Start(const Meeting& meeti
   return watch;
 }
 
-PeerWatch::PeerWatch(c10::intrusive_ptr<c10d::Backend> backend, int rank, int size,
-                     std::shared_ptr<PendingWorks> works)
+PeerWatch::PeerWatch(c10::intrusive_ptr<c10d::Backend> backend, int rank, int size, std::shared_ptr<PendingWorks> works)
     : backend_(std::move(backend)), works_(std::move(works)) {
   for (int peer = 0; peer < size; ++peer) {
     if (peer != rank) lines_.push_back({peer, at::full({1}, kGivingUp, at::kByte), nullptr});
@@ -66,13 +65,13 @@ PeerWatch::~PeerWatch() {
 void PeerWatch::Watch(int peer, size_t index) {
   Line& line = lines_[index];
   bool received = false;
-  const absl::Status status =
-      CallC10d("connection", [&] { received = line.receive->wait(kNoTimeLimit); });
+  const absl::Status status = CallC10d("connection", [&] { received = line.receive->wait(kNoTimeLimit); });
   if (status.ok() && !received) return;  // this rank leaves
   if (status.ok() && *line.byte.const_data_ptr<uint8_t>() == kLeaving) return;
-  works_->Fail(EnvironmentError(
-      reason::kPeerLost, "rank " + std::to_string(peer) +
-                             (status.ok() ? " gave up its stage" : " is gone: its connection ended without a goodbye")));
+  works_->Fail(
+      EnvironmentError(reason::kPeerLost,
+                       "rank " + std::to_string(peer) +
+                           (status.ok() ? " gave up its stage" : " is gone: its connection ended without a goodbye")));
 }
 
 void PeerWatch::Tell(uint8_t byte) {

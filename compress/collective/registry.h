@@ -12,8 +12,8 @@ namespace calipress::collective {
 
 // Makes the group once every rank has come to the meeting. May throw what c10d throws. `cancellation` outlives nothing:
 // copy it.
-using BackendFactory =
-    std::function<absl::StatusOr<std::unique_ptr<Group>>(const Meeting& meeting, const CancellationToken& cancellation)>;
+using BackendFactory = std::function<absl::StatusOr<std::unique_ptr<Group>>(const Meeting& meeting,
+                                                                            const CancellationToken& cancellation)>;
 
 // Adds a backend under a name that recipes and assignments do not see ("gloo", "nccl"); a later one replaces an
 // earlier one of the same name. "gloo" is there from the start; the CUDA module adds "nccl" when it is loaded.

@@ -21,9 +21,7 @@ class SoloGroup : public Group {
   static absl::Status NoPeer(int peer) {
     return DefectError("a group of one rank has no peer " + std::to_string(peer));
   }
-  absl::Status State() const {
-    return aborted_ ? absl::CancelledError("the group was aborted") : absl::OkStatus();
-  }
+  absl::Status State() const { return aborted_ ? absl::CancelledError("the group was aborted") : absl::OkStatus(); }
   std::atomic<bool> aborted_ = false;
 };
 

@@ -47,7 +47,8 @@ at::Tensor CausalAttention(const at::Tensor& query, const at::Tensor& key, const
   if (masked) mask = WindowMask(length, window, query.options());
   const at::Tensor heads = at::scaled_dot_product_attention(q, k, v, mask, /*dropout_p=*/0.0,
                                                             /*is_causal=*/!masked && length > 1,
-                                                            /*scale=*/std::nullopt, /*enable_gqa=*/times > 1 && !repeat);
+                                                            /*scale=*/std::nullopt,
+                                                            /*enable_gqa=*/times > 1 && !repeat);
   return heads.transpose(1, 2).reshape({query.size(0), length, -1});
 }
 

@@ -177,7 +177,8 @@ void AttendBlock(const AttentionShape& shape, const PackedHead& head, int64_t ro
   const int64_t end = RoundUp(row + kRows, kColumns);
   const auto* left = reinterpret_cast<const uint32_t*>(query + row * stride);
   for (int64_t k = begin; k < end; k += kColumns) {
-    MultiplyBlock(left, stride / 2, head.keys + k * pairs, pairs, scratch.scores.get() + (k - begin), scratch.key_stride);
+    MultiplyBlock(left, stride / 2, head.keys + k * pairs, pairs, scratch.scores.get() + (k - begin),
+                  scratch.key_stride);
   }
   const float scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(shape.head_dim)));
   float divisors[kRows];
@@ -214,8 +215,8 @@ void AttendBf16(const AttentionShape& shape, const uint16_t* query, const uint16
   const auto keys = tensor::MakeAlignedBuffer<uint32_t>(kv_count * key_words);
   const auto values = tensor::MakeAlignedBuffer<uint32_t>(kv_count * value_words);
   tensor::ForEachItem(kv_count, [&](int64_t item) {
-    const int64_t start =
-        (item / shape.kv_heads) * shape.length * shape.kv_heads * shape.head_dim + item % shape.kv_heads * shape.head_dim;
+    const int64_t sequence = item / shape.kv_heads * shape.length * shape.kv_heads * shape.head_dim;
+    const int64_t start = sequence + item % shape.kv_heads * shape.head_dim;
     PackKeys(shape, key + start, keys.get() + item * key_words);
     PackValues(shape, value + start, values.get() + item * value_words);
   });

@@ -17,8 +17,8 @@ struct AttentionShape {
 bool CanAttendBf16(const AttentionShape& shape);
 
 // Causal attention on contiguous bf16 bits: query and out [batch, length, heads, head_dim], key and value [batch,
-// length, kv_heads, head_dim]. Scores and sums in fp32, probabilities in bf16 as in ATen's flash kernel. The result does
-// not depend on the number of threads.
+// length, kv_heads, head_dim]. Scores and sums in fp32, probabilities in bf16 as in ATen's flash kernel. The result
+// does not depend on the number of threads.
 void AttendBf16(const AttentionShape& shape, const uint16_t* query, const uint16_t* key, const uint16_t* value,
                 uint16_t* out);
 

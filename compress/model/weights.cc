@@ -56,7 +56,8 @@ bool AllFinite(const at::Tensor& tensor) {
   const int64_t size = tensor.numel();
   const auto check = [&](auto rows_are_finite) {
     return at::parallel_reduce(
-        0, size, 1 << 20, true, [&](int64_t begin, int64_t end, bool so_far) { return so_far && rows_are_finite(begin, end); },
+        0, size, 1 << 20, true,
+        [&](int64_t begin, int64_t end, bool so_far) { return so_far && rows_are_finite(begin, end); },
         [](bool a, bool b) { return a && b; });
   };
   if (tensor.scalar_type() == at::kFloat) {

@@ -61,7 +61,8 @@ absl::Status Run(const std::string& model_dir, const std::string& ids_uri, const
 
   CALIPRESS_ASSIGN_OR_RETURN(const std::string ids_bytes, store->ReadAll(ids_uri, kIdsLimit));
   CALIPRESS_ASSIGN_OR_RETURN(const calibration::TokenMatrix tokens, calibration::ParseNpy(ids_bytes));
-  const at::Tensor ids = at::from_blob(const_cast<int64_t*>(tokens.ids.data()), {tokens.sequences, tokens.length}, at::kLong);
+  const at::Tensor ids =
+      at::from_blob(const_cast<int64_t*>(tokens.ids.data()), {tokens.sequences, tokens.length}, at::kLong);
 
   CALIPRESS_ASSIGN_OR_RETURN(const model::Embedding embedding, model::Embedding::Load(spec, *weights));
   std::vector<at::Tensor> parts;

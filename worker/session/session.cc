@@ -12,7 +12,8 @@ namespace {
 
 constexpr double kCallSeconds = 10;
 constexpr double kFirstRetrySeconds = 0.2;
-constexpr double kLastRetrySeconds = 5;
+// Below any sensible lease: a coordinator that is back must hear from its workers before their leases expire.
+constexpr double kLastRetrySeconds = 1;
 // How often a wait looks whether there is something to do.
 constexpr double kLookSeconds = 0.05;
 
@@ -34,12 +35,12 @@ worker::v1::SynchronizeRequest Session::Request() const {
 }
 
 void Session::Follow(const worker::v1::SynchronizeResponse& response) {
-  const bool wanted = stage_ && response.has_assignment() &&
-                      response.assignment().lease_token() == stage_->assignment().lease_token();
+  const bool wanted =
+      stage_ && response.has_assignment() && response.assignment().lease_token() == stage_->assignment().lease_token();
   if (stage_ && !wanted) {
     if (!stage_->done() && !stopping_) {
-      LogInfo("the coordinator stops the stage", {{"job", stage_->assignment().job_name()},
-                                                  {"attempt", stage_->assignment().attempt()}});
+      LogInfo("the coordinator stops the stage",
+              {{"job", stage_->assignment().job_name()}, {"attempt", stage_->assignment().attempt()}});
       stage_->Cancel(absl::CancelledError("the coordinator stopped the stage"));
       stopping_ = true;
     }
@@ -58,8 +59,8 @@ void Session::Follow(const worker::v1::SynchronizeResponse& response) {
 void Session::Wait(double seconds) {
   const bool was_done = stage_ && stage_->done();
   const bool was_draining = draining_;
-  const auto end = clock_.Steady() + std::chrono::duration_cast<Clock::SteadyTime::duration>(
-                                         std::chrono::duration<double>(seconds));
+  const auto end =
+      clock_.Steady() + std::chrono::duration_cast<Clock::SteadyTime::duration>(std::chrono::duration<double>(seconds));
   while (clock_.Steady() < end) {
     const double left = std::chrono::duration<double>(end - clock_.Steady()).count();
     const double look = std::max(0.001, std::min(left, kLookSeconds));

@@ -24,7 +24,8 @@ class ClassifiedExecutor : public StageExecutor {
     const absl::Status cause = cancellation.cancelled() ? cancellation.status() : status;
     absl::Status classified = MakeError(cause.code(), ErrorReason(cause), ErrorClassOf(cause),
                                         std::string_view(cause.message().data(), cause.message().size()));
-    cause.ForEachPayload([&](absl::string_view url, const absl::Cord& payload) { classified.SetPayload(url, payload); });
+    cause.ForEachPayload(
+        [&](absl::string_view url, const absl::Cord& payload) { classified.SetPayload(url, payload); });
     return classified;
   }
 

@@ -39,8 +39,8 @@ std::string SourceLabel(const calipress::v1::Recipe& recipe) {
 }
 
 struct StageMetrics {
-  prometheus::Family<prometheus::Counter>& attempts = CounterFamily(
-      "calipress_stage_attempts_total", "Stages that ended, by the phase they ended in and how.");
+  prometheus::Family<prometheus::Counter>& attempts =
+      CounterFamily("calipress_stage_attempts_total", "Stages that ended, by the phase they ended in and how.");
   prometheus::Family<prometheus::Histogram>& seconds =
       HistogramFamily("calipress_stage_duration_seconds", "Seconds of a phase on this worker.");
   prometheus::Family<prometheus::Counter>& layers =
@@ -48,8 +48,8 @@ struct StageMetrics {
   prometheus::Histogram& relative_error =
       HistogramFamily("calipress_layer_relative_error", "Output error of a compressed linear, relative to its output.")
           .Add({}, ErrorBuckets());
-  prometheus::Family<prometheus::Counter>& tokens =
-      CounterFamily("calipress_calibration_tokens_total", "Calibration tokens made by this worker (rank 0 makes them).");
+  prometheus::Family<prometheus::Counter>& tokens = CounterFamily(
+      "calipress_calibration_tokens_total", "Calibration tokens made by this worker (rank 0 makes them).");
 
   StageMetrics() {
     for (const char* method : {"gptq", "rtn"}) layers.Add({{"method", method}});

@@ -258,9 +258,8 @@ TEST_F(SessionTest, AnotherLeaseStopsTheStageAndWaitsForItsEnd) {
 
 TEST_F(SessionTest, NoAssignmentStopsTheStage) {
   std::atomic<bool> stop = false;
-  channel_.AnswerWith([&](const SynchronizeRequest&) -> absl::StatusOr<SynchronizeResponse> {
-    return stop ? Idle() : Do("lease-1");
-  });
+  channel_.AnswerWith(
+      [&](const SynchronizeRequest&) -> absl::StatusOr<SynchronizeResponse> { return stop ? Idle() : Do("lease-1"); });
   Start();
   channel_.Await(Works);
   stop = true;

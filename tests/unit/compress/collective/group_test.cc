@@ -20,12 +20,12 @@ using testing::RegisterRole;
 using testing::SayReady;
 
 // In a role: says what went wrong and ends it.
-#define ROLE_CHECK(condition, detail)                                                                    \
-  do {                                                                                                   \
-    if (!(condition)) {                                                                                  \
-      std::cerr << "rank " << options.rank << ": " #condition " is false: " << (detail) << std::endl;    \
-      return 1;                                                                                          \
-    }                                                                                                    \
+#define ROLE_CHECK(condition, detail)                                                                 \
+  do {                                                                                                \
+    if (!(condition)) {                                                                               \
+      std::cerr << "rank " << options.rank << ": " #condition " is false: " << (detail) << std::endl; \
+      return 1;                                                                                       \
+    }                                                                                                 \
   } while (false)
 
 double CounterValue(const std::string& family, const std::map<std::string, std::string>& labels) {
@@ -240,8 +240,9 @@ const RegisterRole loss("loss", [](const GroupOptions& options) {
   const absl::Status status = (*receive)->Wait();
   ROLE_CHECK(ErrorReason(status) == reason::kPeerLost, status);
   ROLE_CHECK(ErrorClassOf(status) == ErrorClass::kEnvironment, status);
-  ROLE_CHECK(CounterValue("calipress_collective_failures_total", {{"operation", "receive"}, {"reason", "PEER_LOST"}}) == 1,
-             "no failure counted");
+  ROLE_CHECK(
+      CounterValue("calipress_collective_failures_total", {{"operation", "receive"}, {"reason", "PEER_LOST"}}) == 1,
+      "no failure counted");
   return 10;
 });
 

@@ -5,6 +5,7 @@
 #include <tuple>
 
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 
 namespace calipress::model {
@@ -48,11 +49,33 @@ TEST_P(CausalAttentionTest, AgreesWithDoublePrecision) {
   }
 }
 
+TEST(CausalAttention, DoesNotDependOnTheThreads) {
+  const at::Tensor query = at::randn({2, 205, 4, 64}).to(at::kBFloat16);
+  const at::Tensor key = at::randn({2, 205, 2, 64}).to(at::kBFloat16);
+  at::set_num_threads(1);
+  const at::Tensor one = CausalAttention(query, key, key, 0);
+  for (const int threads : {2, 5}) {
+    at::set_num_threads(threads);
+    EXPECT_TRUE(at::equal(CausalAttention(query, key, key, 0), one)) << threads;
+  }
+}
+
+TEST(CausalAttention, NaNStaysInItsSequence) {
+  at::Tensor query = at::randn({2, 40, 2, 32}).to(at::kBFloat16);
+  const at::Tensor key = at::randn({2, 40, 2, 32}).to(at::kBFloat16);
+  query[1][7][1][3] = std::numeric_limits<double>::quiet_NaN();
+  const at::Tensor output = CausalAttention(query, key, key, 0).to(at::kFloat);
+  EXPECT_TRUE(at::isfinite(output[0]).all().item<bool>());
+  EXPECT_TRUE(at::isnan(output[1][7].narrow(0, 32, 32)).all().item<bool>());
+}
+
 INSTANTIATE_TEST_SUITE_P(Shapes, CausalAttentionTest,
                          testing::Values(std::make_tuple(1, 4, 2, 16, 0), std::make_tuple(40, 4, 4, 16, 0),
                                          std::make_tuple(40, 8, 2, 32, 0), std::make_tuple(97, 4, 2, 64, 0),
                                          std::make_tuple(130, 6, 2, 24, 0), std::make_tuple(300, 4, 1, 64, 0),
-                                         std::make_tuple(520, 2, 1, 128, 0), std::make_tuple(40, 4, 2, 16, 7),
+                                         std::make_tuple(520, 2, 1, 128, 0), std::make_tuple(12, 4, 2, 16, 0),
+                                         std::make_tuple(13, 4, 2, 6, 0), std::make_tuple(96, 4, 2, 80, 0),
+                                         std::make_tuple(205, 4, 2, 36, 33), std::make_tuple(40, 4, 2, 16, 7),
                                          std::make_tuple(40, 4, 2, 16, 40), std::make_tuple(40, 4, 2, 16, 1),
                                          std::make_tuple(300, 4, 2, 32, 64), std::make_tuple(40, 4, 2, 16, 100)));
 

@@ -15,7 +15,8 @@ namespace {
 using arch::Role;
 
 // A block in double precision, written from the papers: no code in common with the one under test.
-at::Tensor PlainBlock(const arch::ArchSpec& spec, int64_t index, const MemoryWeights& weights, const at::Tensor& input) {
+at::Tensor PlainBlock(const arch::ArchSpec& spec, int64_t index, const MemoryWeights& weights,
+                      const at::Tensor& input) {
   const std::string prefix = "model.layers." + std::to_string(index) + ".";
   const auto tensor = [&](const std::string& name) { return weights.tensors.at(prefix + name).to(at::kDouble); };
   const auto norm = [&](const at::Tensor& x, const std::string& name) {

@@ -33,8 +33,8 @@ TEST_P(RmsNormTest, EqualsTheChainToTheBit) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Sizes, RmsNormTest,
-                         testing::Values(1, 7, 8, 31, 32, 64, 80, 100, 128, 257, 896, 1000, 1024, 1536, 2048, 3584, 4096,
-                                         5120, 8192, 16384, 20000));
+                         testing::Values(1, 7, 8, 31, 32, 64, 80, 100, 128, 257, 896, 1000, 1024, 1536, 2048, 3584,
+                                         4096, 5120, 8192, 16384, 20000));
 
 TEST(RmsNorm, ReadsAStridedInput) {
   const at::Tensor wide = at::randn({4, 6, 64}).to(at::kBFloat16);
