@@ -65,25 +65,4 @@ CALIPRESS_INLINE float RoundTo(float x) {
   return Widen(stored);
 }
 
-// e^x, relative error below 3e-7 (the Cephes polynomial). 0 below -87.3 and infinity above 88.7; NaN stays NaN.
-CALIPRESS_INLINE float FastExp(float x) {
-  constexpr float kMagic = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer
-  float bounded = x < -87.3f ? -87.3f : x;
-  bounded = bounded > 88.3f ? 88.3f : bounded;
-  const float shifted = bounded * 1.44269504088896341f + kMagic;
-  const float n = shifted - kMagic;
-  const float r = (bounded - n * 0.693359375f) + n * 2.12194440e-4f;
-  float y = 1.9875691500e-4f;
-  y = y * r + 1.3981999507e-3f;
-  y = y * r + 8.3334519073e-3f;
-  y = y * r + 4.1665795894e-2f;
-  y = y * r + 1.6666665459e-1f;
-  y = y * r + 5.0000001201e-1f;
-  y = (y * r) * r + r + 1.0f;
-  const float power = FloatFromBits((FloatBits(shifted) << 23) + 0x3f800000u);
-  y = y * power;
-  y = x < -87.3f ? 0.0f : y;
-  return x > 88.7f ? FloatFromBits(0x7f800000u) : y;
-}
-
 }  // namespace calipress::model

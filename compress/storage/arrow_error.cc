@@ -83,7 +83,8 @@ absl::Status Make(Kind kind, std::string_view action, std::string_view uri, cons
       return MakeError(absl::StatusCode::kPermissionDenied, reason::kStoragePermissionDenied, ErrorClass::kUser,
                        absl::StrCat(subject, "the storage refuses access; check permissions and credentials", tail));
     case Kind::kFull:
-      return MakeError(absl::StatusCode::kResourceExhausted, reason::kStorageFull, ErrorClass::kEnvironment,
+      // The user's: whichever worker tries again writes to the same full place, and fills it again.
+      return MakeError(absl::StatusCode::kResourceExhausted, reason::kStorageFull, ErrorClass::kUser,
                        absl::StrCat(subject, "the storage is full or over its quota; free space there", tail));
     case Kind::kExists:
       return MakeError(absl::StatusCode::kAlreadyExists, reason::kOutputExists, ErrorClass::kUser,

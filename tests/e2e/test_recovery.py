@@ -72,7 +72,7 @@ def test_only_worker_killed_then_replaced(cluster, tmp_path, long_recipe, undist
 
 
 def test_killed_coordinator(cluster, tmp_path, long_recipe, undisturbed):
-    running = cluster()
+    running = cluster(lease_seconds=10)
     running.add_worker("w0")
     running.add_worker("w1")
     job = submit(running, tmp_path / "out", long_recipe)

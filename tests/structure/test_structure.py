@@ -152,7 +152,7 @@ def test_coordinator_and_client_do_not_link_torch():
         binary = build / program
         assert binary.exists(), f"{binary} is not built: ./dev build"
         linked = subprocess.run(["ldd", str(binary)], capture_output=True, text=True, check=True).stdout
-        assert "torch" not in linked and "c10" not in linked, f"{program} links torch:\n{linked}"
+        assert "libtorch" not in linked and "libc10" not in linked, f"{program} links torch:\n{linked}"
 
 
 def test_no_machine_in_the_tree():

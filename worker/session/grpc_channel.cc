@@ -13,8 +13,8 @@ class GrpcChannel : public WorkerChannel {
   explicit GrpcChannel(const std::string& coordinator) {
     grpc::ChannelArguments arguments;
     // A coordinator that restarts is back within seconds; the default would wait for up to two minutes.
-    arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 2000);
-    arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 200);
+    arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 500);
+    arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 100);
     stub_ = worker::v1::WorkerService::NewStub(
         grpc::CreateCustomChannel(coordinator, grpc::InsecureChannelCredentials(), arguments));
   }

@@ -33,7 +33,7 @@ TEST(StorageFailures, FullDiskIsStorageFullAndLeavesNothing) {
   std::signal(SIGXFSZ, previous);
   EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted) << status;
   EXPECT_EQ(ErrorReason(status), reason::kStorageFull);
-  EXPECT_EQ(ErrorClassOf(status), ErrorClass::kEnvironment);
+  EXPECT_EQ(ErrorClassOf(status), ErrorClass::kUser);
   EXPECT_NE(status.message().find("big"), absl::string_view::npos);
   EXPECT_EQ(folder.files(), 0);
 }
