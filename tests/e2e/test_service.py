@@ -124,7 +124,8 @@ def test_metrics_and_logs_tell_the_story(cluster, tmp_path, recipe_file):
     running.add_worker("w0", metrics_port=port)
     running.cli("submit", MODEL, tmp_path / "out", "--recipe", recipe_file(samples=8, evaluate=True), "--wait")
     ours = wait_for(lambda: "calipress_jobs_finished_total{" in metrics(running.metrics_port) and metrics(running.metrics_port))
-    assert re.search(r'calipress_jobs{state="(?i:succeeded)"} 1', ours)
+    wait_for(lambda: re.search(r'calipress_jobs\{state="(?i:succeeded)"\} 1', metrics(running.metrics_port)),
+             seconds=10, what="calipress_jobs counts the job")
     for name in ("calipress_build_info", "calipress_grpc_requests_total", "calipress_grpc_request_duration_seconds",
                  "calipress_workers", "calipress_leases", "calipress_job_duration_seconds", "calipress_job_queue_seconds",
                  "calipress_jobstore_request_duration_seconds", "calipress_storage_requests_total"):

@@ -32,12 +32,16 @@ std::string JobJsonLine(v1::CompressionJob job) {
 std::string OutcomeJsonLine(const v1::CompressionJob& job) {
   if (job.recipe().steps_size() > 0 || job.state() != v1::CompressionJob::SUCCEEDED) return JobJsonLine(job);
   using Json = nlohmann::ordered_json;
-  Json outcome;
+  Json outcome = Json::parse(JobJsonLine(job));
   Json texts = Json::array();
   for (const auto& evaluation : job.report().evaluations()) texts.push_back(Json::parse(JsonLine(evaluation)));
-  if (texts.size() == 1) outcome.update(texts[0]);
+  if (texts.size() == 1) {
+    // The job's own keys stay: "name" is the job's.
+    for (const auto& [key, value] : texts[0].items()) {
+      if (!outcome.contains(key)) outcome[key] = value;
+    }
+  }
   outcome["evaluations"] = std::move(texts);
-  outcome["job"] = Json::parse(JobJsonLine(job));
   return outcome.dump();
 }
 
