@@ -7,14 +7,13 @@
 #include "compress/base/error.h"
 #include "compress/base/status_macros.h"
 #include "compress/collective/group.h"
+#include "compress/recipe/recipe.h"
 
 namespace calipress::engine {
 namespace {
 
 constexpr int64_t kTokenizerLimit = 256 << 20;
 constexpr int64_t kIdsLimit = int64_t{4} << 30;
-// Tokens that are forwarded together: enough to keep a GEMM busy, few enough to keep its intermediates small.
-constexpr int64_t kMicroBatchTokens = 2048;
 
 absl::StatusOr<std::unique_ptr<tokenizer::Tokenizer>> OpenTokenizer(StageContext& context) {
   const std::string uri = storage::JoinUri(context.model->uri, "tokenizer.json");
@@ -104,7 +103,7 @@ absl::StatusOr<SharedTokens> ShareCalibrationTokens(StageContext& context) {
   const auto& calibration = context.recipe().calibration();
   tokens.batches.rows = calibration.has_micro_batch()
                             ? calibration.micro_batch()
-                            : std::max<int64_t>(1, kMicroBatchTokens / std::max<int64_t>(1, tokens.batches.length));
+                            : recipe::DefaultMicroBatch(tokens.batches.length);
   return tokens;
 }
 
@@ -121,7 +120,7 @@ absl::StatusOr<SharedTokens> ShareEvaluationTokens(StageContext& context, const 
     tokens.ids = ToTensor(matrix, context.device);
   }
   CALIPRESS_RETURN_IF_ERROR(ShareShape(context, /*ids_to_last=*/true, &tokens));
-  tokens.batches.rows = std::max<int64_t>(1, kMicroBatchTokens / std::max<int64_t>(1, tokens.batches.length));
+  tokens.batches.rows = recipe::DefaultMicroBatch(tokens.batches.length);
   return tokens;
 }
 
