@@ -75,6 +75,8 @@ enum class Role {
 
 // "q_proj" and so on, for progress lines.
 std::string_view RoleName(Role role);
+// A block's linear; the head is none.
+bool IsLinear(Role role);
 
 // A linear of a block. Linears of one `input` share their input activations, hence their statistics.
 struct LinearSpec {

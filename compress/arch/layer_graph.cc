@@ -12,21 +12,6 @@ const Names& NamesOf(const ArchSpec& spec) {
   return family == nullptr ? kLlamaNames : family->names;
 }
 
-bool IsLinear(Role role) {
-  switch (role) {
-    case Role::kQuery:
-    case Role::kKey:
-    case Role::kValue:
-    case Role::kOutput:
-    case Role::kGate:
-    case Role::kUp:
-    case Role::kDown:
-      return true;
-    default:
-      return false;
-  }
-}
-
 LinearSpec Linear(const ArchSpec& spec, Role role, std::string module) {
   const int64_t query = spec.heads * spec.head_dim;
   const int64_t key = spec.kv_heads * spec.head_dim;
@@ -47,6 +32,21 @@ LinearSpec Linear(const ArchSpec& spec, Role role, std::string module) {
 }
 
 }  // namespace
+
+bool IsLinear(Role role) {
+  switch (role) {
+    case Role::kQuery:
+    case Role::kKey:
+    case Role::kValue:
+    case Role::kOutput:
+    case Role::kGate:
+    case Role::kUp:
+    case Role::kDown:
+      return true;
+    default:
+      return false;
+  }
+}
 
 std::string_view RoleName(Role role) {
   switch (role) {

@@ -17,7 +17,7 @@ namespace {
 static_assert(std::endian::native == std::endian::little, "ids are copied as they lie in memory");
 
 constexpr std::string_view kMagic = "\x93NUMPY";
-constexpr size_t kMaxHeaderBytes = 64 * 1024;
+constexpr size_t kMaxHeaderBytes = kNpyStartBytes - 12;
 
 absl::Status NpyError(const std::string& message) {
   return UserError(reason::kInvalidCalibrationData, absl::StrCat("not a .npy of token ids: ", message));
@@ -109,8 +109,8 @@ class HeaderParser {
   size_t at_ = 0;
 };
 
-// Splits the file into header text and data.
-absl::Status Split(std::string_view bytes, std::string_view* header, std::string_view* data) {
+// Finds the header text and where the data begin.
+absl::Status Split(std::string_view bytes, std::string_view* header, size_t* data_begin) {
   if (bytes.substr(0, kMagic.size()) != kMagic)
     return NpyError("it does not begin with \\x93NUMPY; write it by np.save");
   if (bytes.size() < 10) return NpyError("it ends within its header");
@@ -127,15 +127,16 @@ absl::Status Split(std::string_view bytes, std::string_view* header, std::string
     return NpyError(absl::StrCat("its header says that it has ", length, " bytes, which it has not"));
   }
   *header = bytes.substr(8 + length_bytes, length);
-  *data = bytes.substr(8 + length_bytes + length);
+  *data_begin = 8 + length_bytes + length;
   return absl::OkStatus();
 }
 
 }  // namespace
 
-absl::StatusOr<TokenMatrix> ParseNpy(std::string_view bytes) {
-  std::string_view text, data;
-  CALIPRESS_RETURN_IF_ERROR(Split(bytes, &text, &data));
+absl::StatusOr<NpyLayout> ParseNpyLayout(std::string_view start, int64_t file_bytes) {
+  std::string_view text;
+  size_t data_begin = 0;
+  CALIPRESS_RETURN_IF_ERROR(Split(start, &text, &data_begin));
   Header header;
   if (!HeaderParser(text).Parse(&header)) return NpyError("its header is malformed; write it by np.save");
   const bool wide = header.descr == "<i8";
@@ -147,19 +148,27 @@ absl::StatusOr<TokenMatrix> ParseNpy(std::string_view bytes) {
   if (header.shape.size() != 2) {
     return NpyError(absl::StrCat("it has ", header.shape.size(), " dimensions; two are wanted: [sequences, length]"));
   }
-  TokenMatrix tokens;
-  tokens.sequences = header.shape[0];
-  tokens.length = header.shape[1];
-  if (tokens.sequences == 0 || tokens.length == 0) return NpyError("it has no ids");
-  const int64_t width = wide ? 8 : 4;
-  const int64_t limit = std::numeric_limits<int64_t>::max() / width;
-  if (tokens.sequences > limit / tokens.length ||
-      tokens.sequences * tokens.length * width != static_cast<int64_t>(data.size())) {
-    return NpyError(absl::StrCat("its shape (", tokens.sequences, ", ", tokens.length, ") does not go with its ",
-                                 data.size(), " bytes of data; it may be cut off"));
+  NpyLayout layout{.sequences = header.shape[0],
+                   .length = header.shape[1],
+                   .id_bytes = wide ? 8 : 4,
+                   .data_begin = static_cast<int64_t>(data_begin)};
+  if (layout.sequences == 0 || layout.length == 0) return NpyError("it has no ids");
+  const int64_t limit = std::numeric_limits<int64_t>::max() / layout.id_bytes;
+  const int64_t data_bytes = file_bytes - layout.data_begin;
+  if (layout.sequences > limit / layout.length ||
+      layout.sequences * layout.length * layout.id_bytes != data_bytes) {
+    return NpyError(absl::StrCat("its shape (", layout.sequences, ", ", layout.length, ") does not go with its ",
+                                 data_bytes, " bytes of data; it may be cut off"));
   }
+  return layout;
+}
+
+absl::StatusOr<TokenMatrix> ParseNpy(std::string_view bytes) {
+  CALIPRESS_ASSIGN_OR_RETURN(const NpyLayout layout, ParseNpyLayout(bytes, static_cast<int64_t>(bytes.size())));
+  const std::string_view data = bytes.substr(layout.data_begin);
+  TokenMatrix tokens{.sequences = layout.sequences, .length = layout.length, .ids = {}};
   tokens.ids.resize(tokens.sequences * tokens.length);
-  if (wide) {
+  if (layout.id_bytes == 8) {
     std::memcpy(tokens.ids.data(), data.data(), data.size());
   } else {
     for (size_t i = 0; i < tokens.ids.size(); ++i) {

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -39,6 +40,17 @@ absl::StatusOr<TokenMatrix> MakeEvaluationTokens(const v1::Perplexity& perplexit
 
 // SHA-256 of the ids as little-endian int64.
 std::string Fingerprint(const TokenMatrix& tokens);
+
+// What the header of an .npy says, from the file's first kNpyStartBytes (or all of a shorter one) and its size. Errors as
+// ParseNpy.
+struct NpyLayout {
+  int64_t sequences = 0;
+  int64_t length = 0;
+  int id_bytes = 8;  // 4 or 8
+  int64_t data_begin = 0;
+};
+inline constexpr int64_t kNpyStartBytes = 64 * 1024;
+absl::StatusOr<NpyLayout> ParseNpyLayout(std::string_view start, int64_t file_bytes);
 
 // .npy, version 1 to 3, int64 or int32 little-endian, C order, two dimensions. Untrusted bytes.
 absl::StatusOr<TokenMatrix> ParseNpy(std::string_view bytes);

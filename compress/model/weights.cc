@@ -30,28 +30,6 @@ absl::Status Corrupt(std::string_view tensor, std::string_view what) {
   return PreconditionError(reason::kSourceModelCorrupt, "tensor " + std::string(tensor) + " " + std::string(what));
 }
 
-bool IsBlockLinear(Role role) {
-  switch (role) {
-    case Role::kQuery:
-    case Role::kKey:
-    case Role::kValue:
-    case Role::kOutput:
-    case Role::kGate:
-    case Role::kUp:
-    case Role::kDown:
-    case Role::kHead:
-      return true;
-    case Role::kEmbedding:
-    case Role::kFinalNorm:
-    case Role::kInputNorm:
-    case Role::kQueryNorm:
-    case Role::kKeyNorm:
-    case Role::kPostAttentionNorm:
-      return false;
-  }
-  return false;
-}
-
 bool AllFinite(const at::Tensor& tensor) {
   const int64_t size = tensor.numel();
   const auto check = [&](auto rows_are_finite) {
@@ -98,7 +76,7 @@ class CheckpointSource : public WeightSource {
   const QuantizationScheme* SchemeOf(const arch::TensorSpec& tensor) const {
     constexpr std::string_view kSuffix = ".weight";
     const std::string_view name = tensor.name;
-    if (!IsBlockLinear(tensor.role) || !name.ends_with(kSuffix)) return nullptr;
+    if (!(arch::IsLinear(tensor.role) || tensor.role == Role::kHead) || !name.ends_with(kSuffix)) return nullptr;
     return quantization_.SchemeOf(name.substr(0, name.size() - kSuffix.size()));
   }
 

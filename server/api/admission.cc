@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "compress/base/error.h"
 #include "compress/base/status_macros.h"
+#include "compress/calibration/source.h"
 #include "compress/recipe/recipe.h"
 #include "server/api/error_mapping.h"
 #include "server/api/estimate.h"
@@ -97,17 +98,29 @@ absl::Status CheckReference(storage::ObjectStore& store, const std::string& refe
   return absl::OkStatus();
 }
 
-// Tokens that will be calibrated with; an upper bound where a file says how many.
-absl::StatusOr<int64_t> CalibrationTokens(storage::ObjectStore& store, const v1::Calibration& calibration) {
-  const int64_t asked = int64_t{calibration.samples()} * calibration.sequence_length();
-  if (asked > 0) return asked;
-  int64_t tokens = 0;
+// A token file's own header says how many ids there are. One that is no such file is refused here already.
+absl::StatusOr<calibration::NpyLayout> TokenFileLayout(storage::ObjectStore& store, const std::string& uri) {
+  CALIPRESS_ASSIGN_OR_RETURN(const auto reader, store.Open(uri));
+  std::string start(std::min(reader->size(), calibration::kNpyStartBytes), '\0');
+  CALIPRESS_RETURN_IF_ERROR(reader->ReadAt(0, static_cast<int64_t>(start.size()), start.data()));
+  auto layout = calibration::ParseNpyLayout(start, reader->size());
+  if (!layout.ok()) return Annotate(layout.status(), storage::RedactUri(uri));
+  return layout;
+}
+
+// Tokens that will be calibrated with.
+absl::StatusOr<InputSizes> CalibrationSizes(storage::ObjectStore& store, const v1::Calibration& calibration) {
+  InputSizes sizes;
+  sizes.calibration_length = calibration.sequence_length();
+  int64_t sequences = calibration.samples();
   for (const v1::CalibrationSource& source : calibration.sources()) {
     if (!source.has_token_ids()) continue;
-    CALIPRESS_ASSIGN_OR_RETURN(const auto info, store.Stat(source.token_ids().uri()));
-    tokens += info.size / 4;  // int32 or int64
+    CALIPRESS_ASSIGN_OR_RETURN(const auto layout, TokenFileLayout(store, source.token_ids().uri()));
+    sizes.calibration_length = layout.length;
+    if (sequences == 0) sequences = layout.sequences;
   }
-  return tokens;
+  sizes.calibration_tokens = sequences * sizes.calibration_length;
+  return sizes;
 }
 
 absl::Status CheckFits(const v1::CompressionJob& job, const SourceModel& model,
@@ -159,8 +172,7 @@ absl::StatusOr<v1::CompressionJob> Admission::Admit(const v1::CompressionJob& jo
     CALIPRESS_RETURN_IF_ERROR(CheckReference(store_, admitted.recipe().evaluation().reference(), model));
   }
   CALIPRESS_RETURN_IF_ERROR(CheckFits(admitted, model, workers));
-  InputSizes sizes;
-  CALIPRESS_ASSIGN_OR_RETURN(sizes.calibration_tokens, CalibrationTokens(store_, admitted.recipe().calibration()));
+  CALIPRESS_ASSIGN_OR_RETURN(const InputSizes sizes, CalibrationSizes(store_, admitted.recipe().calibration()));
   *admitted.mutable_estimate() = EstimateJob(admitted, model, sizes);
   return admitted;
 }

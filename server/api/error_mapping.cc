@@ -4,9 +4,9 @@
 #include "compress/base/digest.h"
 #include "compress/base/error.h"
 #include "compress/base/log.h"
+#include "compress/wire/rpc_status.h"
 #include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"
-#include "server/fleet/rpc_status.h"
 
 namespace calipress::api {
 namespace {
@@ -79,7 +79,7 @@ std::string BoundedText(std::string_view text, size_t limit) { return Cut(text, 
 
 grpc::Status ToGrpcStatus(const absl::Status& status) {
   if (status.ok()) return grpc::Status::OK;
-  const google::rpc::Status whole = fleet::ToRpcStatus(status);
+  const google::rpc::Status whole = ToRpcStatus(status);
   google::rpc::Status rpc;
   rpc.set_code(whole.code());
   rpc.set_message(Cut(whole.message(), kMessageBytes, 3));

@@ -12,6 +12,8 @@ namespace calipress::api {
 struct InputSizes {
   // Calibration tokens; 0 where nothing is calibrated.
   int64_t calibration_tokens = 0;
+  // Tokens of one calibration sequence.
+  int64_t calibration_length = 0;
 };
 
 // Upper bounds for a resolved recipe: on the worker with the most to do, which is the only one where the placement

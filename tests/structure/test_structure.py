@@ -16,6 +16,7 @@ SUFFIXES = {".h", ".cc", ".cu", ".cuh"}
 # What each folder's files may include, beside their own folder and base.
 MAY_INCLUDE = {
     "compress/base": set(),
+    "compress/wire": {"proto"},
     "compress/storage": set(),
     "compress/tokenizer": set(),
     "compress/arch": set(),
@@ -35,8 +36,8 @@ MAY_INCLUDE = {
     "server/store": {"proto", "server/scheduler"},
     "server/assembly": {"compress/storage", "compress/checkpoint", "compress/recipe", "compress/arch", "proto",
                         "server/fleet"},
-    "server/fleet": {"compress/storage", "server/scheduler", "server/store", "proto"},
-    "server/api": {"compress/storage", "compress/checkpoint", "compress/recipe", "compress/arch",
+    "server/fleet": {"compress/wire", "compress/storage", "server/scheduler", "server/store", "proto"},
+    "server/api": {"compress/wire", "compress/storage", "compress/checkpoint", "compress/recipe", "compress/arch",
                    "compress/tokenizer", "compress/calibration", "server/store", "server/fleet",
                    "server/scheduler", "proto"},
     "client/lib": {"proto"},
@@ -44,7 +45,7 @@ MAY_INCLUDE = {
     "worker/device": {"compress/tensor", "compress/collective"},
     "worker/stage": {"compress/engine", "compress/collective", "compress/storage", "compress/tensor",
                      "compress/recipe", "worker/device", "proto"},
-    "worker/session": {"proto", "worker/stage", "compress/engine"},
+    "worker/session": {"proto", "compress/wire", "worker/stage", "compress/engine"},
 }
 
 # A header pattern and the only folders that may include it.

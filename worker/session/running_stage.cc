@@ -1,38 +1,11 @@
 #include "worker/session/running_stage.h"
 
 #include <chrono>
-#include <vector>
 
-#include "compress/base/error.h"
 #include "compress/base/thread.h"
-#include "google/rpc/error_details.pb.h"
+#include "compress/wire/rpc_status.h"
 
 namespace calipress::worker {
-namespace {
-
-// google.rpc.Status with the reason and the class that the coordinator decides by.
-void FillStatus(const absl::Status& status, google::rpc::Status* wire) {
-  wire->set_code(static_cast<int>(status.code()));
-  if (status.ok()) return;
-  wire->set_message(std::string(status.message()));
-  google::rpc::ErrorInfo info;
-  info.set_reason(ErrorReason(status));
-  info.set_domain("calipress.dev");
-  (*info.mutable_metadata())["class"] = std::string(ErrorClassName(ErrorClassOf(status)));
-  wire->add_details()->PackFrom(info);
-  const std::vector<FieldViolation> violations = Violations(status);
-  if (violations.empty()) return;
-  google::rpc::BadRequest bad_request;
-  for (const FieldViolation& violation : violations) {
-    auto* field = bad_request.add_field_violations();
-    field->set_field(violation.field);
-    field->set_description(violation.description);
-  }
-  wire->add_details()->PackFrom(bad_request);
-}
-
-}  // namespace
-
 RunningStage::RunningStage(StageExecutor* executor, worker::v1::Assignment assignment)
     : assignment_(std::move(assignment)) {
   state_.set_job_uid(assignment_.job_uid());
@@ -42,7 +15,7 @@ RunningStage::RunningStage(StageExecutor* executor, worker::v1::Assignment assig
     auto outcome = executor->Execute(assignment_, *this, cancellation_);
     std::lock_guard lock(mutex_);
     if (outcome.ok()) *state_.mutable_outcome() = *std::move(outcome);
-    FillStatus(outcome.status(), state_.mutable_outcome()->mutable_status());
+    *state_.mutable_outcome()->mutable_status() = ToRpcStatus(outcome.status());
     changed_.notify_all();
   });
 }

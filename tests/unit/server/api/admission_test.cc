@@ -3,6 +3,7 @@
 #include <set>
 
 #include "compress/base/error.h"
+#include "compress/calibration/source.h"
 #include "compress/recipe/recipe.h"
 #include "gtest/gtest.h"
 #include "nlohmann/json.hpp"
@@ -210,6 +211,29 @@ TEST_F(AdmissionTest, MemoryGrowsWithTheCalibrationAndWithTheStage) {
   EXPECT_GT(whole_model, more_samples);
   job_.mutable_placement()->set_workers(2);
   EXPECT_LT(Admit()->estimate().worker_memory_bytes(), whole_model);
+}
+
+TEST_F(AdmissionTest, ATokenFileSaysHowMuchMemoryItNeeds) {
+  const auto memory = [&](int64_t sequences, int64_t length) {
+    calibration::TokenMatrix tokens{sequences, length, std::vector<int64_t>(sequences * length, 1)};
+    WriteFile(folder_ / "ids.npy", calibration::FormatNpy(tokens));
+    Use("{calibration: {sources: [{token_ids: {uri: " + (folder_ / "ids.npy") +
+        "}}]}, steps: [{gptq: {group_size: 8}}]}");
+    const auto admitted = Admit();
+    EXPECT_TRUE(admitted.ok()) << admitted.status();
+    return admitted.ok() ? admitted->estimate().worker_memory_bytes() : 0;
+  };
+  const int64_t small = memory(64, 64);
+  // Twice the tokens are twice the activations, and longer rows have more attention scores.
+  EXPECT_GT(memory(128, 64), small);
+  EXPECT_GT(memory(2, 2048), small);
+}
+
+TEST_F(AdmissionTest, RefusesATokenFileThatIsNone) {
+  WriteFile(folder_ / "ids.npy", "PK not an array");
+  Use("{calibration: {sources: [{token_ids: {uri: " + (folder_ / "ids.npy") +
+      "}}]}, steps: [{gptq: {group_size: 8}}]}");
+  ExpectRefused(reason::kInvalidCalibrationData, "ids.npy");
 }
 
 TEST_F(AdmissionTest, AQuantizedModelIsOnlyEvaluated) {
