@@ -27,7 +27,8 @@ std::string_view ErrorClassName(ErrorClass error_class) {
   return "defect";
 }
 
-absl::Status MakeError(absl::StatusCode code, std::string_view reason, ErrorClass error_class, std::string_view message) {
+absl::Status MakeError(absl::StatusCode code, std::string_view reason, ErrorClass error_class,
+                       std::string_view message) {
   absl::Status status(code, Absl(message));
   status.SetPayload(kReasonUrl, absl::Cord(Absl(reason)));
   status.SetPayload(kClassUrl, absl::Cord(Absl(ErrorClassName(error_class))));
@@ -58,8 +59,7 @@ absl::Status ViolationsError(std::string_view reason, const std::vector<FieldVio
     list.push_back({{"field", violations[i].field}, {"description", violations[i].description}});
   }
   absl::Status status = UserError(reason, message);
-  status.SetPayload(kViolationsUrl,
-                    absl::Cord(list.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace)));
+  status.SetPayload(kViolationsUrl, absl::Cord(list.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace)));
   return status;
 }
 

@@ -62,13 +62,14 @@ struct FieldViolation {
 
 // Makes a status that carries a reason and a class as payloads. `message` says what is wrong, with the file, tensor
 // or field, and what to do.
-absl::Status MakeError(absl::StatusCode code, std::string_view reason, ErrorClass error_class, std::string_view message);
+absl::Status MakeError(absl::StatusCode code, std::string_view reason, ErrorClass error_class,
+                       std::string_view message);
 
 // Short forms for the common cases.
-absl::Status UserError(std::string_view reason, std::string_view message);         // kInvalidArgument
-absl::Status PreconditionError(std::string_view reason, std::string_view message); // kFailedPrecondition, user
-absl::Status EnvironmentError(std::string_view reason, std::string_view message);  // kUnavailable
-absl::Status DefectError(std::string_view message);                                // kInternal, INTERNAL
+absl::Status UserError(std::string_view reason, std::string_view message);          // kInvalidArgument
+absl::Status PreconditionError(std::string_view reason, std::string_view message);  // kFailedPrecondition, user
+absl::Status EnvironmentError(std::string_view reason, std::string_view message);   // kUnavailable
+absl::Status DefectError(std::string_view message);                                 // kInternal, INTERNAL
 
 // INVALID_ARGUMENT that lists every violation (payload) and names them in the message.
 absl::Status ViolationsError(std::string_view reason, const std::vector<FieldViolation>& violations);

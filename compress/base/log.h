@@ -13,8 +13,7 @@ struct LogField {
   LogField(std::string_view key, const char* value) : key(key), value(value) {}
   LogField(std::string_view key, const std::string& value) : key(key), value(value) {}
   template <typename T>
-    requires std::is_arithmetic_v<T>
-  LogField(std::string_view key, T value) : key(key), value(std::to_string(value)) {}
+  requires std::is_arithmetic_v<T> LogField(std::string_view key, T value) : key(key), value(std::to_string(value)) {}
 
   std::string key;
   std::string value;

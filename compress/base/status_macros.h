@@ -4,9 +4,9 @@
 #include "absl/status/statusor.h"
 
 // Returns from the calling function when `expr` is not OK.
-#define CALIPRESS_RETURN_IF_ERROR(expr)                  \
-  do {                                                   \
-    ::absl::Status calipress_status_ = (expr);           \
+#define CALIPRESS_RETURN_IF_ERROR(expr)                    \
+  do {                                                     \
+    ::absl::Status calipress_status_ = (expr);             \
     if (!calipress_status_.ok()) return calipress_status_; \
   } while (false)
 

@@ -155,8 +155,7 @@ absl::StatusOr<NpyLayout> ParseNpyLayout(std::string_view start, int64_t file_by
   if (layout.sequences == 0 || layout.length == 0) return NpyError("it has no ids");
   const int64_t limit = std::numeric_limits<int64_t>::max() / layout.id_bytes;
   const int64_t data_bytes = file_bytes - layout.data_begin;
-  if (layout.sequences > limit / layout.length ||
-      layout.sequences * layout.length * layout.id_bytes != data_bytes) {
+  if (layout.sequences > limit / layout.length || layout.sequences * layout.length * layout.id_bytes != data_bytes) {
     return NpyError(absl::StrCat("its shape (", layout.sequences, ", ", layout.length, ") does not go with its ",
                                  data_bytes, " bytes of data; it may be cut off"));
   }

@@ -41,8 +41,8 @@ absl::StatusOr<TokenMatrix> MakeEvaluationTokens(const v1::Perplexity& perplexit
 // SHA-256 of the ids as little-endian int64.
 std::string Fingerprint(const TokenMatrix& tokens);
 
-// What the header of an .npy says, from the file's first kNpyStartBytes (or all of a shorter one) and its size. Errors as
-// ParseNpy.
+// What the header of an .npy says, from the file's first kNpyStartBytes (or all of a shorter one) and its size. Errors
+// as ParseNpy.
 struct NpyLayout {
   int64_t sequences = 0;
   int64_t length = 0;

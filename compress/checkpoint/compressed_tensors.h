@@ -52,8 +52,8 @@ absl::StatusOr<std::string> QuantizedConfig(std::string_view source_config, cons
 // The scheme that each quantized linear of an existing checkpoint has, from its config.json; empty where it has no
 // quantization_config. UNSUPPORTED_MODEL for a format that calipress does not read.
 struct QuantizationConfig {
-  std::vector<QuantizationScheme> schemes;              // one per config group
-  std::vector<std::vector<std::string>> targets;        // of each group
+  std::vector<QuantizationScheme> schemes;        // one per config group
+  std::vector<std::vector<std::string>> targets;  // of each group
   std::vector<std::string> ignore;
   // Null where the module is dense.
   const QuantizationScheme* SchemeOf(std::string_view module) const;

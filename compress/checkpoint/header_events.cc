@@ -105,7 +105,9 @@ bool HeaderEvents::Size(uint64_t value) {
 
 bool HeaderEvents::number_unsigned(uint64_t value) { return Size(value); }
 // The parser hands over negative numbers alone here.
-bool HeaderEvents::number_integer(int64_t value) { return value < 0 ? Unexpected() : Size(static_cast<uint64_t>(value)); }
+bool HeaderEvents::number_integer(int64_t value) {
+  return value < 0 ? Unexpected() : Size(static_cast<uint64_t>(value));
+}
 bool HeaderEvents::number_float(double, const std::string&) { return Unexpected(); }
 bool HeaderEvents::boolean(bool) { return Unexpected(); }
 bool HeaderEvents::null() { return Unexpected(); }
@@ -157,7 +159,8 @@ bool HeaderEvents::Finish() {
     if (__builtin_mul_overflow(bytes, size, &bytes)) return Fail(Who() + ": its shape overflows");
   }
   if (offsets_[1] - offsets_[0] != bytes) {
-    return Fail(absl::StrCat(Who(), " holds ", offsets_[1] - offsets_[0], " bytes, but its shape and dtype make ", bytes));
+    return Fail(
+        absl::StrCat(Who(), " holds ", offsets_[1] - offsets_[0], " bytes, but its shape and dtype make ", bytes));
   }
   entry_.offset = offsets_[0];
   entry_.bytes = bytes;

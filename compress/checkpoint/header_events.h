@@ -36,7 +36,18 @@ class HeaderEvents {
 
  private:
   // The value that is awaited or open.
-  enum class Place { kStart, kTop, kMetadata, kMetadataValue, kEntry, kDtype, kShape, kOffsets, kShapeItem, kOffsetItem };
+  enum class Place {
+    kStart,
+    kTop,
+    kMetadata,
+    kMetadataValue,
+    kEntry,
+    kDtype,
+    kShape,
+    kOffsets,
+    kShapeItem,
+    kOffsetItem
+  };
 
   bool Fail(std::string why);
   std::string Who() const;
@@ -46,7 +57,7 @@ class HeaderEvents {
   bool Finish();
 
   Place place_ = Place::kStart;
-  std::set<std::string> names_;          // of the top
+  std::set<std::string> names_;  // of the top
   std::string metadata_key_;
   TensorInfo entry_;
   bool has_dtype_ = false, has_shape_ = false, has_offsets_ = false;

@@ -75,7 +75,8 @@ struct ModelReader::State {
 ModelReader::ModelReader(std::unique_ptr<State> state) : state_(std::move(state)) {}
 ModelReader::~ModelReader() = default;
 
-absl::StatusOr<std::unique_ptr<ModelReader>> ModelReader::OpenFile(storage::ObjectStore& store, const std::string& uri) {
+absl::StatusOr<std::unique_ptr<ModelReader>> ModelReader::OpenFile(storage::ObjectStore& store,
+                                                                   const std::string& uri) {
   auto state = std::make_unique<State>();
   CALIPRESS_RETURN_IF_ERROR(state->AddShard(store, uri, storage::RedactUri(uri)));
   state->Sort();

@@ -168,8 +168,8 @@ absl::StatusOr<QuantizationConfig> ParseQuantizationConfig(std::string_view conf
   }
   for (const auto& [name, group] : groups->items()) {
     if (!group.is_object()) return Unsupported("config group " + Printable(name) + " is not an object");
-    const Json format = group.contains("format") && !group["format"].is_null() ? group["format"]
-                                                                              : entry->value("format", Json());
+    const Json format =
+        group.contains("format") && !group["format"].is_null() ? group["format"] : entry->value("format", Json());
     if (format != kFormat) return Unsupported("the format is " + Printable(format.dump()));
     for (const char* activations : {"input_activations", "output_activations"}) {
       if (group.contains(activations) && !group[activations].is_null()) {

@@ -45,7 +45,8 @@ absl::StatusOr<SafetensorsHeader> ParseSafetensorsHeader(std::string_view json, 
   for (TensorInfo& tensor : header.tensors) {
     const std::string who = "tensor \"" + Printable(tensor.name) + "\"";
     if (tensor.offset != expected) {
-      return Corrupt(absl::StrCat(who, tensor.offset < expected ? " overlaps its predecessor" : " leaves a gap before it",
+      return Corrupt(absl::StrCat(who,
+                                  tensor.offset < expected ? " overlaps its predecessor" : " leaves a gap before it",
                                   " (starts at ", tensor.offset, ", expected ", expected, ")"));
     }
     expected = tensor.offset + tensor.bytes;

@@ -15,8 +15,8 @@ int64_t TensorBytes(const TensorPlan& plan) {
 struct SafetensorsWriter::State {
   std::unique_ptr<storage::ObjectWriter> writer;
   std::vector<TensorPlan> plan;
-  size_t current = 0;      // tensor that the next byte belongs to
-  int64_t missing = 0;     // its bytes that are still to come
+  size_t current = 0;   // tensor that the next byte belongs to
+  int64_t missing = 0;  // its bytes that are still to come
   int64_t file_bytes = 0;
   Sha256 sha;
   std::string digest;
@@ -48,7 +48,8 @@ absl::StatusOr<std::unique_ptr<SafetensorsWriter>> SafetensorsWriter::Create(sto
   for (const TensorPlan& tensor : plan) {
     if (header.contains(tensor.name)) return DefectError("a file was planned with " + tensor.name + " twice");
     const int64_t end = offset + TensorBytes(tensor);
-    header[tensor.name] = {{"dtype", DtypeName(tensor.dtype)}, {"shape", tensor.shape}, {"data_offsets", {offset, end}}};
+    header[tensor.name] = {
+        {"dtype", DtypeName(tensor.dtype)}, {"shape", tensor.shape}, {"data_offsets", {offset, end}}};
     offset = end;
   }
   std::string text = header.dump();

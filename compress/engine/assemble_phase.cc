@@ -52,8 +52,8 @@ absl::Status WriteShard(StageContext& context, const PlannedShard& shard) {
                                  checkpoint::ModelReader::OpenFile(context.store(), BlockUri(context, planned.block)));
       open_block = planned.block;
     }
-    CALIPRESS_RETURN_IF_ERROR(CopyTensor(planned.block >= 0 ? *block_reader : *context.model->reader, planned.tensor,
-                                         *writer, buffer));
+    CALIPRESS_RETURN_IF_ERROR(
+        CopyTensor(planned.block >= 0 ? *block_reader : *context.model->reader, planned.tensor, *writer, buffer));
   }
   CALIPRESS_RETURN_IF_ERROR(writer->Close());
   written->set_file(shard.file);

@@ -97,8 +97,8 @@ std::vector<checkpoint::TensorPlan> BlockFilePlan(const OpenModel& model, const 
 absl::StatusOr<worker::v1::FinishedBlock> WriteBlockFile(storage::ObjectStore& store, const OpenModel& model,
                                                          const v1::Recipe& recipe, const CompressedBlock& block,
                                                          const std::string& uri) {
-  CALIPRESS_ASSIGN_OR_RETURN(auto writer, checkpoint::SafetensorsWriter::Create(
-                                              store, uri, BlockFilePlan(model, recipe, block.index)));
+  CALIPRESS_ASSIGN_OR_RETURN(
+      auto writer, checkpoint::SafetensorsWriter::Create(store, uri, BlockFilePlan(model, recipe, block.index)));
   const auto linears = arch::BlockLinears(model.spec, block.index);
   worker::v1::FinishedBlock finished;
   for (const auto& tensor : arch::BlockTensors(model.spec, block.index)) {

@@ -36,8 +36,8 @@ checkpoint::QuantizationConfig ResultQuantization(const arch::ArchSpec& spec, co
 // A finished block's weights, read from its file: the same bits that the solver left.
 class StagedBlock {
  public:
-  static absl::StatusOr<StagedBlock> Open(storage::ObjectStore& store, const OpenModel& model,
-                                          const v1::Recipe& recipe, const std::string& uri, at::Device device);
+  static absl::StatusOr<StagedBlock> Open(storage::ObjectStore& store, const OpenModel& model, const v1::Recipe& recipe,
+                                          const std::string& uri, at::Device device);
   const model::WeightSource& weights() const { return *weights_; }
 
  private:

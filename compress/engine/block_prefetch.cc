@@ -5,8 +5,7 @@
 
 namespace calipress::engine {
 
-BlockPrefetch::BlockPrefetch(int64_t begin, int64_t end, Load load)
-    : next_(begin), end_(end), load_(std::move(load)) {
+BlockPrefetch::BlockPrefetch(int64_t begin, int64_t end, Load load) : next_(begin), end_(end), load_(std::move(load)) {
   if (next_ < end_) Start();
 }
 

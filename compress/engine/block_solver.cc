@@ -11,8 +11,8 @@ namespace {
 
 // Relative errors spread over decades.
 prometheus::Histogram& RelativeErrorHistogram(const std::string& method) {
-  static auto& family = HistogramFamily("calipress_layer_relative_error",
-                                        "tr(dW S dW') / tr(W S W') of compressed linears.");
+  static auto& family =
+      HistogramFamily("calipress_layer_relative_error", "tr(dW S dW') / tr(W S W') of compressed linears.");
   return family.Add({{"method", method}},
                     prometheus::Histogram::BucketBoundaries{1e-5, 1e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1});
 }
@@ -36,10 +36,7 @@ absl::StatusOr<std::vector<std::unique_ptr<method::Method>>> BlockSolver::MakeMe
 
 BlockSolver::BlockSolver(StageContext& context, const std::vector<std::unique_ptr<method::Method>>& methods,
                          model::Block& block)
-    : context_(context),
-      methods_(methods),
-      block_(block),
-      linears_(arch::BlockLinears(context.spec(), block.index())) {
+    : context_(context), methods_(methods), block_(block), linears_(arch::BlockLinears(context.spec(), block.index())) {
   result_.index = block.index();
   for (const auto& linear : linears_) {
     const int step = recipe::StepFor(context.recipe(), linear.module);

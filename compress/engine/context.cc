@@ -1,9 +1,9 @@
 #include "compress/engine/context.h"
 
-#include "compress/engine/peak_memory.h"
-#include "compress/model/weights.h"
 #include "compress/base/error.h"
 #include "compress/base/status_macros.h"
+#include "compress/engine/peak_memory.h"
+#include "compress/model/weights.h"
 
 namespace calipress::engine {
 namespace {
@@ -12,7 +12,8 @@ constexpr int64_t kConfigLimit = 16 << 20;
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<OpenModel>> Open(storage::ObjectStore& store, const std::string& uri, at::Device device) {
+absl::StatusOr<std::unique_ptr<OpenModel>> Open(storage::ObjectStore& store, const std::string& uri,
+                                                at::Device device) {
   auto model = std::make_unique<OpenModel>();
   model->uri = uri;
   auto config = store.ReadAll(storage::JoinUri(uri, "config.json"), kConfigLimit);
@@ -25,8 +26,8 @@ absl::StatusOr<std::unique_ptr<OpenModel>> Open(storage::ObjectStore& store, con
   CALIPRESS_ASSIGN_OR_RETURN(model->spec, arch::ParseConfig(model->config_json));
   CALIPRESS_ASSIGN_OR_RETURN(model->quantization, checkpoint::ParseQuantizationConfig(model->config_json));
   CALIPRESS_ASSIGN_OR_RETURN(model->reader, checkpoint::ModelReader::Open(store, uri));
-  model->weights = model::CheckpointWeights(*model->reader, model->quantization,
-                                            model::ToScalarType(model->spec.dtype), device);
+  model->weights =
+      model::CheckpointWeights(*model->reader, model->quantization, model::ToScalarType(model->spec.dtype), device);
   return model;
 }
 

@@ -24,7 +24,8 @@ constexpr int64_t kLogitBytes = 32 << 20;
 class Lane {
  public:
   // `staged`: blocks come from the staged files of this job. `model` outlives the lane.
-  Lane(StageContext& context, const OpenModel& model, bool staged) : context_(context), model_(model), staged_(staged) {}
+  Lane(StageContext& context, const OpenModel& model, bool staged)
+      : context_(context), model_(model), staged_(staged) {}
 
   const arch::ArchSpec& spec() const { return model_.spec; }
   at::TensorOptions options() const {
@@ -38,8 +39,8 @@ class Lane {
     const std::string uri = finished != nullptr
                                 ? finished->uri()
                                 : storage::JoinUri(context_.assignment.staging_uri(), BlockFileName(index));
-    CALIPRESS_ASSIGN_OR_RETURN(
-        StagedBlock staged, StagedBlock::Open(context_.store(), model_, context_.recipe(), uri, context_.device));
+    CALIPRESS_ASSIGN_OR_RETURN(StagedBlock staged,
+                               StagedBlock::Open(context_.store(), model_, context_.recipe(), uri, context_.device));
     return model::Block::Load(model_.spec, index, staged.weights());
   }
   absl::StatusOr<model::Embedding> LoadEmbedding() const { return model::Embedding::Load(spec(), *model_.weights); }
@@ -153,8 +154,7 @@ absl::Status TextEvaluation::Score(int64_t batch, const std::vector<at::Tensor>&
   for (int64_t begin = 0; begin + 1 < length; begin += step) {
     const int64_t size = std::min(step + 1, length - begin);
     const at::Tensor test = heads_[0].Forward(hidden[0].narrow(1, begin, size));
-    const at::Tensor reference =
-        heads_.size() > 1 ? heads_[1].Forward(hidden[1].narrow(1, begin, size)) : at::Tensor();
+    const at::Tensor reference = heads_.size() > 1 ? heads_[1].Forward(hidden[1].narrow(1, begin, size)) : at::Tensor();
     evaluate::ScoreLogits(test, reference, ids.narrow(1, begin, size), &score_);
   }
   return absl::OkStatus();

@@ -101,9 +101,8 @@ absl::StatusOr<SharedTokens> ShareCalibrationTokens(StageContext& context) {
   CALIPRESS_RETURN_IF_ERROR(ShareShape(context, /*ids_to_last=*/false, &tokens));
   // token_ids decides the length itself, so that a default micro-batch is only known here.
   const auto& calibration = context.recipe().calibration();
-  tokens.batches.rows = calibration.has_micro_batch()
-                            ? calibration.micro_batch()
-                            : recipe::DefaultMicroBatch(tokens.batches.length);
+  tokens.batches.rows =
+      calibration.has_micro_batch() ? calibration.micro_batch() : recipe::DefaultMicroBatch(tokens.batches.length);
   return tokens;
 }
 

@@ -10,7 +10,7 @@ struct AttentionShape {
   int64_t heads = 0;
   int64_t kv_heads = 0;  // divides heads
   int64_t head_dim = 0;
-  int64_t window = 0;    // positions that each one sees, itself included; 0: all before it
+  int64_t window = 0;  // positions that each one sees, itself included; 0: all before it
 };
 
 // Whether AttendBf16 can run this here: it needs AVX512_BF16. Processors with AMX have a faster way in ATen.

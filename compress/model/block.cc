@@ -95,8 +95,7 @@ const at::Tensor& Block::weight(Role role) const {
 void Block::ReplaceWeight(Role role, at::Tensor weight) {
   const at::Tensor& old = this->weight(role);
   TORCH_CHECK(weight.sizes() == old.sizes() && weight.scalar_type() == old.scalar_type(), "block ", index_,
-              ": the new ",
-              std::string(arch::RoleName(role)), " has another shape or dtype than the old one");
+              ": the new ", std::string(arch::RoleName(role)), " has another shape or dtype than the old one");
   weights_[role] = std::move(weight);
 }
 

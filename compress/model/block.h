@@ -36,11 +36,11 @@ class Block {
  public:
   static absl::StatusOr<Block> Load(const arch::ArchSpec& spec, int64_t index, const WeightSource& source);
 
-  at::Tensor AttentionInput(const at::Tensor& hidden) const;  // input 0: normed
+  at::Tensor AttentionInput(const at::Tensor& hidden) const;                             // input 0: normed
   at::Tensor AttentionOutput(const at::Tensor& input, const RotaryTable& rotary) const;  // input 1: q,k,v and attention
-  at::Tensor AddAttention(const at::Tensor& hidden, const at::Tensor& heads) const;  // hidden + o_proj(heads)
-  at::Tensor MlpInput(const at::Tensor& hidden) const;        // input 2: normed
-  at::Tensor MlpActivation(const at::Tensor& input) const;    // input 3: act(gate) * up
+  at::Tensor AddAttention(const at::Tensor& hidden, const at::Tensor& heads) const;      // hidden + o_proj(heads)
+  at::Tensor MlpInput(const at::Tensor& hidden) const;                                   // input 2: normed
+  at::Tensor MlpActivation(const at::Tensor& input) const;                               // input 3: act(gate) * up
   at::Tensor AddMlp(const at::Tensor& hidden, const at::Tensor& activation) const;  // hidden + down_proj(activation)
 
   // All of it.
@@ -82,6 +82,5 @@ class Head {
   at::Tensor weight_;
   double eps_ = 1e-6;
 };
-
 
 }  // namespace calipress::model

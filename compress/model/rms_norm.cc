@@ -34,8 +34,7 @@ bool NormOnCpu(const at::Tensor& input, const at::Tensor& weight, double eps, co
     NormRows<uint16_t>(input.const_data_ptr(), weight.const_data_ptr(), narrow_eps, rows, size,
                        output.mutable_data_ptr());
   } else if (input.scalar_type() == at::kFloat) {
-    NormRows<float>(input.const_data_ptr(), weight.const_data_ptr(), narrow_eps, rows, size,
-                    output.mutable_data_ptr());
+    NormRows<float>(input.const_data_ptr(), weight.const_data_ptr(), narrow_eps, rows, size, output.mutable_data_ptr());
   } else {
     return false;
   }

@@ -71,7 +71,7 @@ struct NormKernel {
       T* out = output + row * size;
       for (int64_t i = 0; i < size; ++i) scratch[i] = Widen(in[i]);
       const float variance = (size < kVector ? SumSquares<1>(scratch, size) : SumSquares<kVector>(scratch, size)) /
-                               static_cast<float>(size);
+                             static_cast<float>(size);
       const float scale = 1.0f / std::sqrt(variance + eps);
       for (int64_t i = 0; i < size; ++i) {
         Narrow(RoundTo<T>(scratch[i] * scale) * Widen(weight[i]), &out[i]);
@@ -82,13 +82,13 @@ struct NormKernel {
 
 }  // namespace
 
-void RmsNormRows(const float* input, const float* weight, float eps, int64_t count, int64_t size,
-                 float* scratch, float* output) {
+void RmsNormRows(const float* input, const float* weight, float eps, int64_t count, int64_t size, float* scratch,
+                 float* output) {
   RunKernel<NormKernel<float>>(input, weight, eps, count, size, scratch, output);
 }
 
-void RmsNormRows(const uint16_t* input, const uint16_t* weight, float eps, int64_t count, int64_t size,
-                 float* scratch, uint16_t* output) {
+void RmsNormRows(const uint16_t* input, const uint16_t* weight, float eps, int64_t count, int64_t size, float* scratch,
+                 uint16_t* output) {
   RunKernel<NormKernel<uint16_t>>(input, weight, eps, count, size, scratch, output);
 }
 

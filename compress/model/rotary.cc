@@ -50,8 +50,8 @@ at::Tensor Llama3Frequencies(const arch::ArchSpec& spec) {
   const double high_wavelength = old_length / rope.high_frequency_factor;
   const at::Tensor wavelength = 2.0 * kPi / inverse;
   const at::Tensor scaled = at::where(wavelength > low_wavelength, inverse / rope.factor, inverse);
-  const at::Tensor smooth = (old_length / wavelength - rope.low_frequency_factor) /
-                            (rope.high_frequency_factor - rope.low_frequency_factor);
+  const at::Tensor smooth =
+      (old_length / wavelength - rope.low_frequency_factor) / (rope.high_frequency_factor - rope.low_frequency_factor);
   const at::Tensor smoothed = (1.0 - smooth) * scaled / rope.factor + smooth * scaled;
   const at::Tensor medium = at::logical_and(wavelength >= high_wavelength, wavelength <= low_wavelength);
   return at::where(medium, smoothed, scaled);

@@ -56,8 +56,8 @@ Kind KindOfText(std::string_view text) {
   if (HasAny(text, {"ACCESS_DENIED", "AccessDenied", "INVALID_ACCESS_KEY_ID", "InvalidAccessKeyId",
                     "SIGNATURE_DOES_NOT_MATCH", "SignatureDoesNotMatch", "UNRECOGNIZED_CLIENT", "EXPIRED_TOKEN",
                     "ExpiredToken", "INVALID_CLIENT_TOKEN_ID", "AuthenticationFailed", "AuthorizationFailure",
-                    "AuthorizationPermissionMismatch", "PERMISSION_DENIED", "UNAUTHENTICATED", "XAdminUserNotFound", "HTTP status 403",
-                    "response code: 403", "response code: 401"})) {
+                    "AuthorizationPermissionMismatch", "PERMISSION_DENIED", "UNAUTHENTICATED", "XAdminUserNotFound",
+                    "HTTP status 403", "response code: 403", "response code: 401"})) {
     return Kind::kDenied;
   }
   if (HasAny(text, {"NO_SUCH_BUCKET", "NO_SUCH_KEY", "RESOURCE_NOT_FOUND", "NoSuchBucket", "NoSuchKey",

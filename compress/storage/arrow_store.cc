@@ -159,7 +159,9 @@ class ArrowStore : public ObjectStore {
     return filesystems_.Resolve(location);
   }
 
-  static absl::Status NotFound(std::string_view action, const std::string& uri) { return FromErrno(ENOENT, action, uri); }
+  static absl::Status NotFound(std::string_view action, const std::string& uri) {
+    return FromErrno(ENOENT, action, uri);
+  }
   static absl::Status IsAFolder(const std::string& uri) { return FromErrno(EISDIR, "write or delete", uri); }
 
   // Whole buckets and "/" are never written over, moved or deleted.

@@ -123,8 +123,8 @@ absl::Status RenameLocal(const std::string& from, const std::string& to, bool re
   }
   if (errno != EINVAL && errno != ENOSYS) {
     if (errno == EXDEV) {
-      return UserError(reason::kInvalidRequest,
-                       "cannot move to " + RedactUri(uri) + ": it is on another file system; choose a place on the same");
+      return UserError(reason::kInvalidRequest, "cannot move to " + RedactUri(uri) +
+                                                    ": it is on another file system; choose a place on the same");
     }
     return FromErrno(errno, "move to", uri);
   }

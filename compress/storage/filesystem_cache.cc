@@ -43,8 +43,7 @@ absl::Status StartS3() {
     options.log_level = arrow::fs::S3LogLevel::Off;
     // The SDK's TLS may raise SIGPIPE, whose default is to end the process.
     struct sigaction current {};
-    options.install_sigpipe_handler =
-        sigaction(SIGPIPE, nullptr, &current) == 0 && current.sa_handler == SIG_DFL;
+    options.install_sigpipe_handler = sigaction(SIGPIPE, nullptr, &current) == 0 && current.sa_handler == SIG_DFL;
     return arrow::fs::InitializeS3(options);
   }();
   if (!started.ok()) return DefectError(absl::StrCat("the S3 client does not start: ", started.message()));

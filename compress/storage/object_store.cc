@@ -12,8 +12,8 @@ namespace calipress::storage {
 absl::StatusOr<std::string> ObjectStore::ReadAll(const std::string& uri, int64_t limit) {
   CALIPRESS_ASSIGN_OR_RETURN(std::unique_ptr<ObjectReader> reader, Open(uri));
   if (reader->size() > limit) {
-    return UserError(reason::kInvalidRequest, absl::StrCat(RedactUri(uri), " has ", reader->size(),
-                                                           " bytes; at most ", limit, " are read here"));
+    return UserError(reason::kInvalidRequest, absl::StrCat(RedactUri(uri), " has ", reader->size(), " bytes; at most ",
+                                                           limit, " are read here"));
   }
   std::string bytes(static_cast<size_t>(reader->size()), '\0');
   CALIPRESS_RETURN_IF_ERROR(reader->ReadAt(0, reader->size(), bytes.data()));

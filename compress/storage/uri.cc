@@ -119,7 +119,8 @@ absl::StatusOr<Location> ParseLocal(std::string_view uri) {
 }  // namespace
 
 absl::StatusOr<Location> ParseUri(std::string_view uri) {
-  if (uri.empty()) return UserError(reason::kInvalidRequest, "the URI is empty: give a path or file://, s3://, gs://, abfs://");
+  if (uri.empty())
+    return UserError(reason::kInvalidRequest, "the URI is empty: give a path or file://, s3://, gs://, abfs://");
   for (const char c : uri) {
     if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) {
       return UserError(reason::kInvalidRequest, "the URI holds a control character (a line end or NUL?)");
@@ -147,8 +148,8 @@ absl::StatusOr<Location> ParseUri(std::string_view uri) {
   location.path = slash < rest.size() ? std::string(rest.substr(slash + 1)) : "";
   while (!location.path.empty() && location.path.back() == '/') location.path.pop_back();
   const size_t at = location.authority.rfind('@');
-  const std::string_view host =
-      at == std::string::npos ? std::string_view(location.authority) : std::string_view(location.authority).substr(at + 1);
+  const std::string_view host = at == std::string::npos ? std::string_view(location.authority)
+                                                        : std::string_view(location.authority).substr(at + 1);
   if (host.empty()) {
     return Malformed(uri, scheme == "abfs" ? "no container: write abfs://container@account.dfs.core.windows.net/key"
                                            : "no bucket: write " + scheme + "://bucket/key");

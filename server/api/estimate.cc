@@ -85,8 +85,8 @@ int64_t CompressBytes(const v1::CompressionJob& job, const SourceModel& model, c
   const arch::ArchSpec& spec = model.spec;
   const v1::Recipe& recipe = job.recipe();
   const int64_t length = sizes.calibration_length;
-  const int64_t rows = recipe.calibration().has_micro_batch() ? recipe.calibration().micro_batch()
-                                                              : recipe::DefaultMicroBatch(length);
+  const int64_t rows =
+      recipe.calibration().has_micro_batch() ? recipe.calibration().micro_batch() : recipe::DefaultMicroBatch(length);
   const int64_t tokens = std::max<int64_t>(rows, 1) * length;
   const int64_t workers = std::clamp<int64_t>(job.placement().workers(), 1, spec.blocks);
   int64_t moments = 0;

@@ -60,8 +60,9 @@ void CoordinatorImpl::Section::TellNews() {
 
 CoordinatorImpl::CoordinatorImpl(const CoordinatorOptions& options, store::JobStore* store, Publisher* publisher,
                                  const Clock& clock)
-    : options_(options), store_(store), publisher_(publisher), clock_(clock),
-      scheduler_(options.scheduler, [] { return RandomId(); }) {}
+    : options_(options), store_(store), publisher_(publisher), clock_(clock), scheduler_(options.scheduler, [] {
+        return RandomId();
+      }) {}
 
 CoordinatorImpl::~CoordinatorImpl() { Stop(); }
 
@@ -85,11 +86,10 @@ absl::Status CoordinatorImpl::Restore() {
     }
     for (store::BlockRow& block : stored.blocks) working.blocks.emplace(block.block.index(), std::move(block));
     uid_of_name_[working.job.name()] = working.job.uid();
-    LogInfo("going on with a stored job",
-            {{"job", working.job.name()},
-             {"state", v1::CompressionJob::State_Name(working.job.state())},
-             {"attempt", working.job.attempt()},
-             {"blocks_done", working.blocks.size()}});
+    LogInfo("going on with a stored job", {{"job", working.job.name()},
+                                           {"state", v1::CompressionJob::State_Name(working.job.state())},
+                                           {"attempt", working.job.attempt()},
+                                           {"blocks_done", working.blocks.size()}});
     scheduler_.RestoreJob(RestoredJob(stored), now);
   }
   ApplyDecisions();
@@ -167,9 +167,9 @@ absl::Status CoordinatorImpl::CheckOutputFree(const v1::CompressionJob& job) con
   if (job.output().empty()) return absl::OkStatus();
   for (const auto& [uid, working] : working_) {
     if (HasEnded(working.job.state()) || FolderKey(working.job.output()) != FolderKey(job.output())) continue;
-    return PreconditionError(reason::kOutputExists,
-                             absl::StrCat(working.job.name(), ", which has not ended, writes to the same output; "
-                                          "choose another output, or cancel that job first"));
+    return PreconditionError(reason::kOutputExists, absl::StrCat(working.job.name(),
+                                                                 ", which has not ended, writes to the same output; "
+                                                                 "choose another output, or cancel that job first"));
   }
   return absl::OkStatus();
 }
@@ -187,8 +187,8 @@ absl::StatusOr<v1::CompressionJob> CoordinatorImpl::Submit(const Submission& sub
   const std::string uid = RandomId();
   WorkingJob working;
   v1::CompressionJob& job = working.job;
-  job.set_name(absl::StrCat("compressionJobs/",
-                            submission.job_id.empty() ? "job-" + uid.substr(0, 12) : submission.job_id));
+  job.set_name(
+      absl::StrCat("compressionJobs/", submission.job_id.empty() ? "job-" + uid.substr(0, 12) : submission.job_id));
   job.set_uid(uid);
   job.set_display_name(submission.job.display_name());
   *job.mutable_labels() = submission.job.labels();

@@ -78,7 +78,7 @@ class Coordinator {
   // The job that a request id made, or nothing. ALREADY_EXISTS with REQUEST_ID_REUSED where its body was another one.
   // To be asked before admission: a repeated request must not be checked against its own output.
   virtual absl::StatusOr<std::optional<v1::CompressionJob>> FindByRequest(std::string_view request_id,
-                                                                         std::string_view request_digest) = 0;
+                                                                          std::string_view request_digest) = 0;
 
   // Queues a job. A known request id gives its job, as FindByRequest does. ALREADY_EXISTS with JOB_EXISTS where the id
   // is taken, FAILED_PRECONDITION with OUTPUT_EXISTS where a job under way writes to the same output,

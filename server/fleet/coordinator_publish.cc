@@ -28,8 +28,7 @@ void CoordinatorImpl::PublishOne(std::unique_lock<std::mutex>& lock, WorkingJob&
   for (const worker::v1::StageState& rank : working.ranks) outcomes.push_back(rank.outcome());
   const std::vector<worker::v1::FinishedBlock> blocks = working.Blocks();
   v1::Report report = MergeReports(working.ranks, working.earlier, blocks);
-  report.set_total_seconds(
-      std::chrono::duration<double>(clock_.Wall() - ReadTimestamp(job.start_time())).count());
+  report.set_total_seconds(std::chrono::duration<double>(clock_.Wall() - ReadTimestamp(job.start_time())).count());
 
   lock.unlock();
   absl::Status status;

@@ -150,8 +150,7 @@ void CoordinatorImpl::ReportProgress(WorkingJob& working, const scheduler::Attem
   working.last_progress_event = clock_.Steady();
 }
 
-worker::v1::Assignment CoordinatorImpl::MakeAssignment(const scheduler::Job& job,
-                                                       const scheduler::Lease& lease) const {
+worker::v1::Assignment CoordinatorImpl::MakeAssignment(const scheduler::Job& job, const scheduler::Lease& lease) const {
   const WorkingJob& working = working_.at(job.spec.uid);
   worker::v1::Assignment assignment;
   assignment.set_job_uid(job.spec.uid);

@@ -101,8 +101,7 @@ void CountFinishedJob(const v1::CompressionJob& job, double seconds, const absl:
 
 void CountAttempt(scheduler::AttemptOutcome outcome, const absl::Status& cause) {
   static auto& family = CounterFamily("calipress_job_attempts_total", "Attempts that ended, by outcome and reason.");
-  family
-      .Add({{"outcome", std::string(scheduler::AttemptOutcomeName(outcome))}, {"reason", ReasonLabel(cause)}})
+  family.Add({{"outcome", std::string(scheduler::AttemptOutcomeName(outcome))}, {"reason", ReasonLabel(cause)}})
       .Increment();
 }
 

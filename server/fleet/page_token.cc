@@ -27,9 +27,9 @@ std::string MakePageToken(int64_t before_order, const std::vector<v1::Compressio
 }
 
 absl::StatusOr<int64_t> ReadPageToken(std::string_view token, const std::vector<v1::CompressionJob::State>& states) {
-  const absl::Status refused = ViolationsError(
-      reason::kInvalidRequest,
-      {{"page_token", "is not from a list with the same states; start again without a page_token"}});
+  const absl::Status refused =
+      ViolationsError(reason::kInvalidRequest,
+                      {{"page_token", "is not from a list with the same states; start again without a page_token"}});
   const bool hexadecimal = token.size() % 2 == 0 && token.size() < 128 &&
                            token.find_first_not_of("0123456789abcdef") == std::string_view::npos;
   if (!hexadecimal) return refused;

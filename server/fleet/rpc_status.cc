@@ -12,8 +12,8 @@ namespace calipress::fleet {
 absl::Status FromRpcStatus(const google::rpc::Status& rpc) {
   if (rpc.code() == 0) return absl::OkStatus();
   const std::string message = CutText(rpc.message(), kMessageLimit);
-  const absl::StatusCode code = google::rpc::Code_IsValid(rpc.code()) ? static_cast<absl::StatusCode>(rpc.code())
-                                                                      : absl::StatusCode::kUnknown;
+  const absl::StatusCode code =
+      google::rpc::Code_IsValid(rpc.code()) ? static_cast<absl::StatusCode>(rpc.code()) : absl::StatusCode::kUnknown;
   const absl::Status bare(code, message);
   for (const google::protobuf::Any& detail : rpc.details()) {
     google::rpc::ErrorInfo info;

@@ -61,12 +61,12 @@ Verdict Judge(const Attempt& attempt) {
   }
   if (worst == nullptr || !verdict.lost_workers.empty()) {
     verdict.outcome = AttemptOutcome::kLost;
-    verdict.cause = EnvironmentError(
-        reason::kWorkerLost, verdict.lost_workers.empty()
-                                 ? std::string("its workers were stopped")
-                                 : absl::StrCat(verdict.lost_workers.size() == 1 ? "worker " : "workers ",
-                                                absl::StrJoin(verdict.lost_workers, ", "),
-                                                verdict.lost_workers.size() == 1 ? " was lost" : " were lost"));
+    verdict.cause = EnvironmentError(reason::kWorkerLost,
+                                     verdict.lost_workers.empty()
+                                         ? std::string("its workers were stopped")
+                                         : absl::StrCat(verdict.lost_workers.size() == 1 ? "worker " : "workers ",
+                                                        absl::StrJoin(verdict.lost_workers, ", "),
+                                                        verdict.lost_workers.size() == 1 ? " was lost" : " were lost"));
     return verdict;
   }
   verdict.outcome = AttemptOutcome::kFailed;

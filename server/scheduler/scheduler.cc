@@ -189,12 +189,12 @@ void Scheduler::Settle(Job& job, Time now) {
       decision.kind = Decision::Kind::kJobFailed;
     } else if (counter >= bound) {
       decision.kind = Decision::Kind::kJobFailed;
-      decision.cause = MakeError(
-          absl::StatusCode::kAborted, reason::kTooManyAttempts, ErrorClassOf(verdict.cause),
-          absl::StrCat("gave up after ", counter,
-                       verdict.outcome == AttemptOutcome::kLost ? " attempts whose workers were lost"
-                                                                : " failed attempts",
-                       "; the last one: ", std::string(verdict.cause.message())));
+      decision.cause =
+          MakeError(absl::StatusCode::kAborted, reason::kTooManyAttempts, ErrorClassOf(verdict.cause),
+                    absl::StrCat("gave up after ", counter,
+                                 verdict.outcome == AttemptOutcome::kLost ? " attempts whose workers were lost"
+                                                                          : " failed attempts",
+                                 "; the last one: ", std::string(verdict.cause.message())));
     }
   }
   if (decision.kind != Decision::Kind::kAttemptEnded) {

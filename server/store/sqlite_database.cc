@@ -33,16 +33,16 @@ SqliteStatement& SqliteStatement::Bind(int index, int64_t value) {
 SqliteStatement& SqliteStatement::BindText(int index, std::string_view value) {
   if (failure_ == SQLITE_OK) {
     // A null pointer would bind NULL.
-    failure_ = sqlite3_bind_text64(statement_, index, value.empty() ? "" : value.data(), value.size(),
-                                   SQLITE_TRANSIENT, SQLITE_UTF8);
+    failure_ = sqlite3_bind_text64(statement_, index, value.empty() ? "" : value.data(), value.size(), SQLITE_TRANSIENT,
+                                   SQLITE_UTF8);
   }
   return *this;
 }
 
 SqliteStatement& SqliteStatement::BindBlob(int index, std::string_view value) {
   if (failure_ == SQLITE_OK) {
-    failure_ = sqlite3_bind_blob64(statement_, index, value.empty() ? "" : value.data(), value.size(),
-                                   SQLITE_TRANSIENT);
+    failure_ =
+        sqlite3_bind_blob64(statement_, index, value.empty() ? "" : value.data(), value.size(), SQLITE_TRANSIENT);
   }
   return *this;
 }
@@ -73,17 +73,17 @@ std::string SqliteStatement::Blob(int column) const {
 
 absl::StatusOr<std::unique_ptr<SqliteDatabase>> SqliteDatabase::Open(const std::string& path) {
   sqlite3* handle = nullptr;
-  const int code = sqlite3_open_v2(
-      path.c_str(), &handle, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, nullptr);
+  const int code =
+      sqlite3_open_v2(path.c_str(), &handle, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, nullptr);
   std::unique_ptr<SqliteDatabase> database(new SqliteDatabase(path, handle));
   if (code != SQLITE_OK) return database->Error(code);
   sqlite3_extended_result_codes(handle, 1);
   sqlite3_busy_timeout(handle, kBusyMilliseconds);
   // Exclusive before WAL: then the lock is held as long as the connection. FULL: what was answered survives a power
   // cut.
-  CALIPRESS_RETURN_IF_ERROR(database->Execute(
-      "PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; "
-      "PRAGMA foreign_keys = ON; BEGIN IMMEDIATE; COMMIT"));
+  CALIPRESS_RETURN_IF_ERROR(
+      database->Execute("PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; "
+                        "PRAGMA foreign_keys = ON; BEGIN IMMEDIATE; COMMIT"));
   return database;
 }
 

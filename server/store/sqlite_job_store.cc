@@ -141,9 +141,9 @@ class SqliteJobStore : public JobStore {
 
   absl::StatusOr<std::vector<v1::JobEvent>> Events(std::string_view uid, int64_t after, int limit) override {
     return Call("events", [&]() -> absl::StatusOr<std::vector<v1::JobEvent>> {
-      SqliteStatement query = Sql(
-          "SELECT event FROM events WHERE job = (SELECT position FROM jobs WHERE uid = ?) AND sequence > ? "
-          "ORDER BY sequence LIMIT ?");
+      SqliteStatement query =
+          Sql("SELECT event FROM events WHERE job = (SELECT position FROM jobs WHERE uid = ?) AND sequence > ? "
+              "ORDER BY sequence LIMIT ?");
       query.BindText(1, uid).Bind(2, after).Bind(3, limit);
       std::vector<v1::JobEvent> events;
       while (true) {
@@ -337,8 +337,7 @@ class SqliteJobStore : public JobStore {
       if (!more) return jobs;
       ActiveJob& job = jobs.emplace_back();
       CALIPRESS_ASSIGN_OR_RETURN(job.row, ReadRow(query));
-      CALIPRESS_ASSIGN_OR_RETURN(job.earlier_phases,
-                                 Parse<worker::v1::StageState>(query.Blob(4), "list of phases"));
+      CALIPRESS_ASSIGN_OR_RETURN(job.earlier_phases, Parse<worker::v1::StageState>(query.Blob(4), "list of phases"));
       job.calibration_ids_uri = query.Text(5);
       CALIPRESS_RETURN_IF_ERROR(LoadAttempt(job));
       CALIPRESS_RETURN_IF_ERROR(LoadBlocks(job));

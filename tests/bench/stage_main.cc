@@ -35,9 +35,9 @@ int main(int argc, char** argv) {
   }
   using namespace calipress;
   at::set_num_threads(std::atoi(argv[4]));
-  const auto parsed = recipe::ParseYaml("calibration: {sources: [{token_ids: {uri: '" + std::string(argv[2]) +
-                                        "'}}]}\nsteps: [{gptq: {bits: 4, group_size: 128}}]\n" +
-                                        (argc > 5 ? argv[5] : ""));
+  const auto parsed =
+      recipe::ParseYaml("calibration: {sources: [{token_ids: {uri: '" + std::string(argv[2]) +
+                        "'}}]}\nsteps: [{gptq: {bits: 4, group_size: 128}}]\n" + (argc > 5 ? argv[5] : ""));
   std::stringstream config;
   config << std::ifstream(std::string(argv[1]) + "/config.json").rdbuf();
   const auto spec = arch::ParseConfig(config.str());

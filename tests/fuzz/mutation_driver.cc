@@ -1,10 +1,10 @@
 #include "tests/fuzz/mutation_driver.h"
 
+#include <fcntl.h>
+#include <unistd.h>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
-#include <fcntl.h>
-#include <unistd.h>
 
 #include "compress/base/clock.h"
 #include "compress/base/random.h"
@@ -25,9 +25,27 @@ void LeaveInput(int signal) {
 }
 
 const std::vector<std::string>& Nasty() {
-  static const std::vector<std::string> tokens = {
-      "9223372036854775807", "9223372036854775808", "18446744073709551616", "-1", "1e999", "0", "4294967296",
-      "[[[[[[[[", "{{{{", "\"", "\\u0000", "\xff\xfe", "../", "null", "true", "[]", "{}", std::string(1, '\0'), "&a [*a]", ",", ":"};
+  static const std::vector<std::string> tokens = {"9223372036854775807",
+                                                  "9223372036854775808",
+                                                  "18446744073709551616",
+                                                  "-1",
+                                                  "1e999",
+                                                  "0",
+                                                  "4294967296",
+                                                  "[[[[[[[[",
+                                                  "{{{{",
+                                                  "\"",
+                                                  "\\u0000",
+                                                  "\xff\xfe",
+                                                  "../",
+                                                  "null",
+                                                  "true",
+                                                  "[]",
+                                                  "{}",
+                                                  std::string(1, '\0'),
+                                                  "&a [*a]",
+                                                  ",",
+                                                  ":"};
   return tokens;
 }
 

@@ -10,7 +10,6 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
 
 #ifndef CALIPRESS_LIBFUZZER
 int main(int argc, char** argv) {
-  return calipress::fuzz::Drive(argc, argv, {
-      calipress::calibration::FormatNpy({2, 3, {1, 2, 3, 4, 5, 6}})});
+  return calipress::fuzz::Drive(argc, argv, {calipress::calibration::FormatNpy({2, 3, {1, 2, 3, 4, 5, 6}})});
 }
 #endif

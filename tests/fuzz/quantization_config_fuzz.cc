@@ -10,7 +10,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
 
 #ifndef CALIPRESS_LIBFUZZER
 int main(int argc, char** argv) {
-  return calipress::fuzz::Drive(argc, argv, {
-      R"({"quantization_config":{"quant_method":"compressed-tensors","format":"pack-quantized","quantization_status":"compressed","ignore":["lm_head","re:.*x"],"config_groups":{"g":{"targets":["Linear","re:.*up"],"weights":{"num_bits":4,"type":"int","symmetric":true,"strategy":"group","group_size":128}}}}})"});
+  return calipress::fuzz::Drive(
+      argc, argv,
+      {R"({"quantization_config":{"quant_method":"compressed-tensors","format":"pack-quantized","quantization_status":"compressed","ignore":["lm_head","re:.*x"],"config_groups":{"g":{"targets":["Linear","re:.*up"],"weights":{"num_bits":4,"type":"int","symmetric":true,"strategy":"group","group_size":128}}}}})"});
 }
 #endif

@@ -10,8 +10,10 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
 
 #ifndef CALIPRESS_LIBFUZZER
 int main(int argc, char** argv) {
-  return calipress::fuzz::Drive(argc, argv, {
-      "calibration:\n  sources:\n    - text: {uri: a.jsonl, field: text}\n  samples: 4\nsteps:\n  - gptq: {bits: 4, group_size: 128}\n    ignore: [\"re:.*x\"]\noutput: {format: compressed-tensors}\npropagation: original\n",
-      "steps: [{rtn: {bits: 8}}]\nevaluation: {perplexity: [{name: a, uri: b.txt}]}\n"});
+  return calipress::fuzz::Drive(
+      argc, argv,
+      {"calibration:\n  sources:\n    - text: {uri: a.jsonl, field: text}\n  samples: 4\nsteps:\n  - gptq: {bits: 4, "
+       "group_size: 128}\n    ignore: [\"re:.*x\"]\noutput: {format: compressed-tensors}\npropagation: original\n",
+       "steps: [{rtn: {bits: 8}}]\nevaluation: {perplexity: [{name: a, uri: b.txt}]}\n"});
 }
 #endif

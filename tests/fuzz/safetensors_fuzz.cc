@@ -19,8 +19,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
 
 #ifndef CALIPRESS_LIBFUZZER
 int main(int argc, char** argv) {
-  return calipress::fuzz::Drive(argc, argv, {
-      R"({"__metadata__":{"format":"pt"},"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"BF16","shape":[2,2],"data_offsets":[8,16]}})",
-      R"({"a":{"dtype":"I64","shape":[2],"data_offsets":[0,16]}})"});
+  return calipress::fuzz::Drive(
+      argc, argv,
+      {R"({"__metadata__":{"format":"pt"},"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"BF16","shape":[2,2],"data_offsets":[8,16]}})",
+       R"({"a":{"dtype":"I64","shape":[2],"data_offsets":[0,16]}})"});
 }
 #endif

@@ -19,7 +19,9 @@ TEST(CancellationToken, CallbacksRunOnceWithTheFirstReason) {
 TEST(CancellationToken, DroppedRegistrationDoesNotRun) {
   CancellationToken token;
   int calls = 0;
-  { auto registration = token.OnCancel([&] { ++calls; }); }
+  {
+    auto registration = token.OnCancel([&] { ++calls; });
+  }
   token.Cancel(absl::OkStatus());
   EXPECT_EQ(calls, 0);
   EXPECT_TRUE(token.cancelled());

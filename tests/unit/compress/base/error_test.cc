@@ -21,7 +21,8 @@ TEST(Error, CarriesReasonAndClass) {
 }
 
 TEST(Error, ViolationsSurviveTheRoundTrip) {
-  const absl::Status status = ViolationsError(reason::kInvalidRecipe, {{"recipe.a", "too big"}, {"recipe.b\xff", "no"}});
+  const absl::Status status =
+      ViolationsError(reason::kInvalidRecipe, {{"recipe.a", "too big"}, {"recipe.b\xff", "no"}});
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
   const auto violations = Violations(status);
   ASSERT_EQ(violations.size(), 2u);

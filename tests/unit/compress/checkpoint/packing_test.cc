@@ -49,7 +49,8 @@ TEST(Packing, RoundTripsOverShapesAndWidths) {
     const int bits = 2 + static_cast<int>(random.Below(7));
     const int64_t rows = 1 + random.Below(40), columns = 1 + random.Below(70);
     std::vector<int8_t> codes(rows * columns), back(codes.size());
-    for (int8_t& code : codes) code = static_cast<int8_t>(static_cast<int>(random.Below(1u << bits)) - (1 << (bits - 1)));
+    for (int8_t& code : codes)
+      code = static_cast<int8_t>(static_cast<int>(random.Below(1u << bits)) - (1 << (bits - 1)));
     std::vector<int32_t> words(rows * PackedWords(columns, bits));
     PackRows(codes.data(), rows, columns, bits, words.data());
     UnpackRows(words.data(), rows, columns, bits, back.data());

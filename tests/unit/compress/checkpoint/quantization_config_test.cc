@@ -58,10 +58,11 @@ TEST(ParseQuantizationConfig, NameBeatsExpressionBeatsClass) {
 }
 
 TEST(ParseQuantizationConfig, RefusesOtherFormats) {
-  for (const char* config : {R"({"quantization_config":{"quant_method":"gptq"}})",
-                             R"({"quantization_config":{"quant_method":"compressed-tensors","quantization_status":"frozen"}})",
-                             R"({"quantization_config":[]})",
-                             R"({"quantization_config":{"quant_method":"compressed-tensors","quantization_status":
+  for (const char* config :
+       {R"({"quantization_config":{"quant_method":"gptq"}})",
+        R"({"quantization_config":{"quant_method":"compressed-tensors","quantization_status":"frozen"}})",
+        R"({"quantization_config":[]})",
+        R"({"quantization_config":{"quant_method":"compressed-tensors","quantization_status":
                                 "compressed","config_groups":{"a":{"format":"int-quantized","targets":["Linear"]}}}})"}) {
     EXPECT_EQ(ErrorReason(ParseQuantizationConfig(config).status()), "UNSUPPORTED_MODEL") << config;
   }
@@ -71,8 +72,7 @@ TEST(ParseQuantizationConfig, RefusesOtherFormats) {
 // A JSON library that recurses over such a value ends the process.
 TEST(ParseQuantizationConfig, HostileNestingIsRefused) {
   const std::string deep = std::string(2'000'000, '[') + std::string(2'000'000, ']');
-  const auto status = ParseQuantizationConfig(
-      R"({"quantization_config":{"quant_method":)" + deep + "}}").status();
+  const auto status = ParseQuantizationConfig(R"({"quantization_config":{"quant_method":)" + deep + "}}").status();
   EXPECT_EQ(ErrorReason(status), "SOURCE_MODEL_CORRUPT") << status;
   EXPECT_EQ(ErrorReason(QuantizedConfig("{\"a\":" + deep + "}", {{"m.0.q", {4, 128, true}}}, {}).status()),
             "SOURCE_MODEL_CORRUPT");
@@ -82,15 +82,20 @@ TEST(ParseQuantizationConfig, HostileNestingIsRefused) {
 TEST(ParseQuantizationConfig, RefusesWhatItDoesNotUnderstand) {
   const auto with = [](const std::string& weights, const std::string& top) {
     return ParseQuantizationConfig(R"({"quantization_config":{"quant_method":"compressed-tensors",
-      "format":"pack-quantized","quantization_status":"compressed",)" + top + R"("config_groups":{"a":{
-      "targets":["Linear"],"weights":{)" + weights + R"("strategy":"group","group_size":32}}}}})").status();
+      "format":"pack-quantized","quantization_status":"compressed",)" +
+                                   top + R"("config_groups":{"a":{
+      "targets":["Linear"],"weights":{)" +
+                                   weights + R"("strategy":"group","group_size":32}}}}})")
+        .status();
   };
   EXPECT_TRUE(with(R"("num_bits":4,)", "").ok());
   EXPECT_TRUE(with(R"("num_bits":4,"actorder":"static","dynamic":false,)",
-                   R"("kv_cache_scheme":null,"sparsity_config":{"format":"dense"},"transform_config":{},)").ok());
-  for (const char* weights : {R"("num_bits":4,"actorder":"group",)", R"("num_bits":4,"actorder":true,)",
-                              R"("num_bits":4,"dynamic":true,)", R"("num_bits":4294967300,)", R"("num_bits":4.0,)",
-                              R"("num_bits":9,)", R"("num_bits":4,"type":"float",)", R"("num_bits":4,"symmetric":1,)"}) {
+                   R"("kv_cache_scheme":null,"sparsity_config":{"format":"dense"},"transform_config":{},)")
+                  .ok());
+  for (const char* weights :
+       {R"("num_bits":4,"actorder":"group",)", R"("num_bits":4,"actorder":true,)", R"("num_bits":4,"dynamic":true,)",
+        R"("num_bits":4294967300,)", R"("num_bits":4.0,)", R"("num_bits":9,)", R"("num_bits":4,"type":"float",)",
+        R"("num_bits":4,"symmetric":1,)"}) {
     EXPECT_EQ(ErrorReason(with(weights, "")), "UNSUPPORTED_MODEL") << weights;
   }
   for (const char* top : {R"("kv_cache_scheme":{"num_bits":8},)", R"("sparsity_config":{"format":"sparse-bitmask"},)",

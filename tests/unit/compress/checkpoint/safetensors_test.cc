@@ -25,9 +25,9 @@ class Safetensors : public testing::Test {
 
   // One file with a float and an int64 tensor.
   void Write(const std::string& name, const std::string& prefix) {
-    auto writer = SafetensorsWriter::Create(*store_, Path(name),
-                                            {{prefix + "a", Dtype::kF32, {2, 3}}, {prefix + "e", Dtype::kF32, {0}},
-                                             {prefix + "b", Dtype::kI64, {2}}});
+    auto writer = SafetensorsWriter::Create(
+        *store_, Path(name),
+        {{prefix + "a", Dtype::kF32, {2, 3}}, {prefix + "e", Dtype::kF32, {0}}, {prefix + "b", Dtype::kI64, {2}}});
     ASSERT_TRUE(writer.ok()) << writer.status();
     const float a[6] = {1, 2, 3, 4, 5, 6};
     const int64_t b[2] = {7, 8};
@@ -150,8 +150,9 @@ TEST(SafetensorsHeader, RefusesWhatIsWrong) {
 
 // A parser that keeps or walks such values by recursion ends the process.
 TEST(SafetensorsHeader, HostileNestingAndLengthAreRefused) {
-  for (const std::string& value : {std::string(3'000'000, '['), std::string(2'000'000, '[') + std::string(2'000'000, ']'),
-                                   "{\"x\":" + std::string(2'000'000, '[')}) {
+  for (const std::string& value :
+       {std::string(3'000'000, '['), std::string(2'000'000, '[') + std::string(2'000'000, ']'),
+        "{\"x\":" + std::string(2'000'000, '[')}) {
     for (const char* key : {"dtype", "shape", "data_offsets", "other"}) {
       const std::string json = std::string("{\"a\":{\"") + key + "\":" + value;
       EXPECT_EQ(ErrorReason(ParseSafetensorsHeader(json, 8 + static_cast<int64_t>(json.size())).status()),

@@ -110,7 +110,8 @@ TEST_F(Stage, ResumesToTheSameBytes) {
     // A second attempt that finds the first three blocks done.
     auto assignment = Assignment(yaml, std::string("resumed-") + propagation);
     for (int block = 0; block < 3; ++block) *assignment.add_finished_blocks() = whole.blocks[block];
-    assignment.set_calibration_ids_uri((folder_ / (std::string("whole-") + propagation) / "calibration_ids.npy").string());
+    assignment.set_calibration_ids_uri(
+        (folder_ / (std::string("whole-") + propagation) / "calibration_ids.npy").string());
     Recorder resumed;
     auto second = Run(assignment, resumed);
     ASSERT_TRUE(second.ok()) << second.status();

@@ -169,8 +169,8 @@ TEST(Outer, EmbedsAndScoresWithTheRightTensors) {
     const at::Tensor hidden = embedding->Forward(ids);
     ASSERT_EQ(hidden.sizes(), (at::IntArrayRef{2, 5, spec.hidden}));
     EXPECT_TRUE(at::equal(hidden[1][3], table[ids[1][3].item<int64_t>()]));
-    const at::Tensor normed = hidden / (hidden.square().mean(-1, true) + spec.norm_eps).sqrt() *
-                              weights.tensors.at("model.norm.weight");
+    const at::Tensor normed =
+        hidden / (hidden.square().mean(-1, true) + spec.norm_eps).sqrt() * weights.tensors.at("model.norm.weight");
     const at::Tensor matrix = tied ? table : weights.tensors.at("lm_head.weight");
     EXPECT_LT(Worst(head->Forward(hidden), at::matmul(normed, matrix.t())), 1e-4);
   }

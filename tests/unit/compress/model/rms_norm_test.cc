@@ -51,9 +51,7 @@ TEST(RmsNorm, KeepsNaNInItsRow) {
   EXPECT_TRUE(at::isfinite(output[1]).all().item<bool>());
 }
 
-TEST(RmsNorm, RefusesAWeightOfAnotherSize) {
-  EXPECT_ANY_THROW(RmsNorm(at::randn({2, 64}), at::ones({63}), 1e-6));
-}
+TEST(RmsNorm, RefusesAWeightOfAnotherSize) { EXPECT_ANY_THROW(RmsNorm(at::randn({2, 64}), at::ones({63}), 1e-6)); }
 
 }  // namespace
 }  // namespace calipress::model

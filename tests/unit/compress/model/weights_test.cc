@@ -25,10 +25,10 @@ using arch::TensorSpec;
 using testing::HasSubstr;
 
 Dtype DtypeOf(const at::Tensor& tensor) {
-  const std::map<at::ScalarType, Dtype> dtypes = {{at::kBFloat16, Dtype::kBF16}, {at::kHalf, Dtype::kF16},
-                                                  {at::kFloat, Dtype::kF32},     {at::kDouble, Dtype::kF64},
-                                                  {at::kInt, Dtype::kI32},       {at::kLong, Dtype::kI64},
-                                                  {at::kFloat8_e4m3fn, Dtype::kF8E4M3}};
+  const std::map<at::ScalarType, Dtype> dtypes = {
+      {at::kBFloat16, Dtype::kBF16},       {at::kHalf, Dtype::kF16}, {at::kFloat, Dtype::kF32},
+      {at::kDouble, Dtype::kF64},          {at::kInt, Dtype::kI32},  {at::kLong, Dtype::kI64},
+      {at::kFloat8_e4m3fn, Dtype::kF8E4M3}};
   return dtypes.at(tensor.scalar_type());
 }
 

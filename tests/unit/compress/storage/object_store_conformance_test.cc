@@ -166,8 +166,7 @@ TEST_P(ObjectStoreConformance, ListIsRecursiveSortedFilesOnly) {
   for (const char* name : {"b/2", "a", "b/1", "b/c/3", "c.txt"}) {
     ASSERT_TRUE(store_->WriteAll(At(name), name).ok());
   }
-  EXPECT_EQ(Listed(base_),
-            (std::vector<std::string>{At("a"), At("b/1"), At("b/2"), At("b/c/3"), At("c.txt")}));
+  EXPECT_EQ(Listed(base_), (std::vector<std::string>{At("a"), At("b/1"), At("b/2"), At("b/c/3"), At("c.txt")}));
   EXPECT_EQ(Listed(At("b/")), (std::vector<std::string>{At("b/1"), At("b/2"), At("b/c/3")}));
   EXPECT_TRUE(Listed(At("nothing")).empty());
   auto list = store_->List(base_);
@@ -226,7 +225,8 @@ TEST_P(ObjectStoreConformance, MoveDeleteDeleteFolder) {
 }
 
 TEST_P(ObjectStoreConformance, TopIsNeverDeleted) {
-  const std::string top = base_.substr(0, base_.find('/', base_.find("://") == std::string::npos ? 0 : base_.find("://") + 3) + 1);
+  const std::string top =
+      base_.substr(0, base_.find('/', base_.find("://") == std::string::npos ? 0 : base_.find("://") + 3) + 1);
   EXPECT_EQ(store_->DeleteFolder(top).code(), absl::StatusCode::kInvalidArgument) << top;
 }
 

@@ -46,12 +46,19 @@ TEST(Uri, CheckSaysWhatIsWrong) {
                            "abfs://c@a.dfs.core.windows.net/k", "abfs://account.blob.core.windows.net/c/k"}) {
     EXPECT_TRUE(CheckUri(good).ok()) << CheckUri(good);
   }
-  const std::pair<const char*, const char*> bad[] = {
-      {"", "empty"},           {"http://h/x", "unknown scheme"}, {"s3:///key", "no bucket"},
-      {"s3://", "no bucket"},  {"s3://b/a/../c", "'..'"},        {"s3://b/a//c", "empty segment"},
-      {"file://h/x", "absolute"}, {"file:x", "file:///"},        {"file:///a?b", "%3F"},
-      {"file:///a%00b", "NUL"},   {"a\nb", "control"},           {"s3://b/a#f", "'#'"},
-      {"s3://b ad/k", "character"}};
+  const std::pair<const char*, const char*> bad[] = {{"", "empty"},
+                                                     {"http://h/x", "unknown scheme"},
+                                                     {"s3:///key", "no bucket"},
+                                                     {"s3://", "no bucket"},
+                                                     {"s3://b/a/../c", "'..'"},
+                                                     {"s3://b/a//c", "empty segment"},
+                                                     {"file://h/x", "absolute"},
+                                                     {"file:x", "file:///"},
+                                                     {"file:///a?b", "%3F"},
+                                                     {"file:///a%00b", "NUL"},
+                                                     {"a\nb", "control"},
+                                                     {"s3://b/a#f", "'#'"},
+                                                     {"s3://b ad/k", "character"}};
   for (const auto& [uri, word] : bad) {
     const absl::Status status = CheckUri(uri);
     EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << uri;

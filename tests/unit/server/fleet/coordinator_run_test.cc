@@ -110,8 +110,8 @@ TEST_F(CoordinatorRun, RunsAJobToItsPublishedEnd) {
   EXPECT_EQ(report.total_seconds(), 1);
   ASSERT_EQ(report.phases_size(), 2);
   EXPECT_EQ(report.phases(1).name(), "compress");
-  EXPECT_EQ(report.phases(1).seconds(), 12);                     // side by side
-  EXPECT_EQ(report.phases(1).activities().at("solve"), 11);      // summed over workers
+  EXPECT_EQ(report.phases(1).seconds(), 12);                 // side by side
+  EXPECT_EQ(report.phases(1).activities().at("solve"), 11);  // summed over workers
   EXPECT_THAT(publisher.swept, ElementsAre("compressionJobs/a"));
   EXPECT_THAT(*store->LoadUnswept(), IsEmpty());
 

@@ -1,7 +1,7 @@
 #include "server/fleet/rpc_status.h"
 
-#include <google/rpc/error_details.pb.h>
 #include <gmock/gmock.h>
+#include <google/rpc/error_details.pb.h>
 #include <gtest/gtest.h>
 
 #include "compress/base/error.h"

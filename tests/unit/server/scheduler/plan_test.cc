@@ -11,9 +11,7 @@ TEST(PlanBlocks, BalancesContiguousRanges) {
   EXPECT_EQ(PlanBlocks(5, 1), (std::vector<BlockRange>{{0, 5}}));
 }
 
-TEST(PlanBlocks, NeverMakesAnEmptyStage) {
-  EXPECT_EQ(PlanBlocks(2, 5), (std::vector<BlockRange>{{0, 1}, {1, 2}}));
-}
+TEST(PlanBlocks, NeverMakesAnEmptyStage) { EXPECT_EQ(PlanBlocks(2, 5), (std::vector<BlockRange>{{0, 1}, {1, 2}})); }
 
 TEST(PlanBlocks, CoversEveryBlockOnceForAllSmallCases) {
   for (int blocks = 1; blocks <= 40; ++blocks) {

@@ -149,8 +149,8 @@ TEST_P(JobStoreConformance, ListsNewestFirstInPagesByState) {
   EXPECT_THAT(Names(page), ElementsAre("a"));
   page.states = {v1::CompressionJob::QUEUED, v1::CompressionJob::RUNNING};
   EXPECT_THAT(Names(page), ElementsAre("b", "a"));
-  EXPECT_THAT(*store_->CountByState(), UnorderedElementsAre(Pair(v1::CompressionJob::QUEUED, 3),
-                                                            Pair(v1::CompressionJob::RUNNING, 1)));
+  EXPECT_THAT(*store_->CountByState(),
+              UnorderedElementsAre(Pair(v1::CompressionJob::QUEUED, 3), Pair(v1::CompressionJob::RUNNING, 1)));
 }
 
 TEST_P(JobStoreConformance, OrdersAreNeverUsedAgain) {
