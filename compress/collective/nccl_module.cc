@@ -11,6 +11,7 @@
 #include "compress/collective/cuda_module_entry.h"
 #include "compress/collective/nccl_group.h"
 #include "compress/collective/registry.h"
+#include "compress/tensor/cuda/kernels.h"
 
 namespace {
 
@@ -60,6 +61,7 @@ extern "C" __attribute__((visibility("default"))) void calipress_cuda_module_sta
   Copy(properties.name, module->device_name);
   Copy(VersionText(runtime), module->cuda_version);
   module->memory_bytes = static_cast<int64_t>(properties.totalGlobalMem);
+  calipress::tensor::RegisterCudaKernels();
   calipress::collective::TameNcclWatchdogs();
   calipress::collective::RegisterBackend("nccl", &calipress::collective::JoinNccl);
 }

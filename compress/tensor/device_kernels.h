@@ -24,6 +24,8 @@ struct DeviceKernels {
   // sum [n, n] fp32 += x' x, at least in the lower triangle; x [tokens, n] bf16, f16 or fp32, contiguous.
   void (*accumulate_gram)(const at::Tensor& x, at::Tensor& sum) = nullptr;
   void (*sweep_panel)(SweepPanel& panel) = nullptr;
+  // The widest panel that sweep_panel takes.
+  int64_t sweep_panel_columns = 0;
 };
 
 // Called once per device type, before any other thread uses the folder.

@@ -35,13 +35,14 @@ void SweepOnDevice(const checkpoint::QuantizationScheme& scheme, const ColumnPla
                    int64_t block_size, std::vector<SweepTask>& tasks) {
   const at::Device device = factor.lower.device();
   const int64_t n = factor.lower.size(0);
-  const int64_t panel_columns = std::max<int64_t>(1, block_size);
+  const tensor::DeviceKernels& kernels = tensor::DeviceKernelsFor(device.type());
+  int64_t panel_columns = std::max<int64_t>(1, block_size);
+  if (kernels.sweep_panel != nullptr) panel_columns = std::min(panel_columns, kernels.sweep_panel_columns);
   // In processing order, as C[j][k], j < k: what column k takes of column j's error.
   const at::Tensor pivots = factor.lower.diagonal().flip(0).contiguous();
   const at::Tensor feedback = factor.lower.tril(-1).flip({0, 1}).div(pivots.unsqueeze(0));
   const at::Tensor order = at::tensor(plan.order, at::kLong).to(device);
   const at::Tensor group = order.floor_divide(n / scheme.Groups(n));
-  auto* kernel = tensor::DeviceKernelsFor(device.type()).sweep_panel;
   const double code_low = -std::ldexp(1.0, scheme.bits - 1), code_high = -code_low - 1.0;
   const auto fp32 = at::TensorOptions().dtype(at::kFloat).device(device);
   for (SweepTask& task : tasks) {
@@ -70,7 +71,7 @@ void SweepOnDevice(const checkpoint::QuantizationScheme& scheme, const ColumnPla
       panel.multiple = at::empty({rows, count}, fp32);
       panel.error = at::empty({rows, count}, fp32);
       panel.residual = at::empty({rows, count}, fp32);
-      kernel != nullptr ? kernel(panel) : SweepPanelByColumns(panel);
+      kernels.sweep_panel != nullptr ? kernels.sweep_panel(panel) : SweepPanelByColumns(panel);
       errors.narrow(1, first, count).copy_(panel.error);
       codes.narrow(1, first, count).copy_(panel.multiple.add_(zero));
       loss.add_(panel.residual.mul_(pivots.narrow(0, first, count)).square_().sum(at::kDouble));
