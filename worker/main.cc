@@ -75,7 +75,6 @@ int Run(Config config) {
 
   // The device comes before anything that asks libtorch for one.
   QuietTorchLog();
-  KeepFreedMemory();
   auto device = OpenDevice(config.device);
   if (!device.ok()) return Fail(std::string(device.status().message()), 1);
   const int threads = UseThreads(config.threads);

@@ -13,7 +13,7 @@
 namespace calipress::calibration {
 namespace {
 
-absl::Status LineError(std::string message) { return UserError(reason::kInvalidCalibrationData, message); }
+absl::Status LineError(const std::string& message) { return UserError(reason::kInvalidCalibrationData, message); }
 
 // Picks one field out of the parser's events, so that no tree is built of the rest. A false stops the parser.
 class FieldPicker : public nlohmann::json_sax<nlohmann::json> {

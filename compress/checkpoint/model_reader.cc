@@ -102,6 +102,7 @@ absl::StatusOr<std::unique_ptr<ModelReader>> ModelReader::Open(storage::ObjectSt
   CALIPRESS_RETURN_IF_ERROR(index_text.status());
   CALIPRESS_ASSIGN_OR_RETURN(const auto weights, ParseIndex(*index_text));
   std::vector<std::string> names;
+  names.reserve(weights.size());
   for (const auto& [tensor, shard] : weights) names.push_back(shard);
   std::sort(names.begin(), names.end());
   names.erase(std::unique(names.begin(), names.end()), names.end());

@@ -38,11 +38,11 @@ void UnpackWhole(const uint32_t* words, int64_t columns, int8_t* codes) {
 
 // Any width: a little-endian bit stream in which codes cross words.
 void PackStream(const int8_t* codes, int64_t columns, int bits, uint32_t* words) {
+  const uint32_t mask = 0xffu >> (8 - bits);
   uint64_t pending = 0;
   int filled = 0;
   for (int64_t i = 0; i < columns; ++i) {
-    pending |= static_cast<uint64_t>(static_cast<uint32_t>(codes[i] + (1 << (bits - 1))) & ((1u << bits) - 1))
-               << filled;
+    pending |= static_cast<uint64_t>(static_cast<uint32_t>(codes[i] + (1 << (bits - 1))) & mask) << filled;
     filled += bits;
     if (filled >= 32) {
       *words++ = static_cast<uint32_t>(pending);

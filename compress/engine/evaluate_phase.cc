@@ -239,6 +239,7 @@ absl::Status Evaluate(StageContext& context) {
   if (compressed) lanes.emplace_back(context, *context.model, /*staged=*/false);
   if (reference) lanes.emplace_back(context, *reference, /*staged=*/false);
   std::vector<BlockShelf> shelves;
+  shelves.reserve(lanes.size());
   for (const Lane& lane : lanes) {
     shelves.emplace_back(lane, context.environment.memory_budget / 2 / static_cast<int64_t>(lanes.size()));
   }

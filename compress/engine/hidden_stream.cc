@@ -42,7 +42,8 @@ absl::Status HiddenSender::WaitOldest() {
 
 absl::Status HiddenSender::Put(at::Tensor hidden) {
   while (pending_.size() >= kUnderWay) CALIPRESS_RETURN_IF_ERROR(WaitOldest());
-  CALIPRESS_ASSIGN_OR_RETURN(auto transfer, group_.Send(hidden.contiguous(), group_.rank() + 1));
+  if (!hidden.is_contiguous()) hidden = hidden.contiguous();
+  CALIPRESS_ASSIGN_OR_RETURN(auto transfer, group_.Send(std::move(hidden), group_.rank() + 1));
   pending_.push_back(std::move(transfer));
   return absl::OkStatus();
 }

@@ -30,7 +30,7 @@ std::vector<FieldViolation> Validate(const v1::Recipe& recipe, bool has_output, 
 // and hence `micro_batch` stay unset where the recipe leaves them open: the file's shape decides (DefaultMicroBatch).
 v1::Recipe Resolve(const v1::Recipe& recipe, const arch::ArchSpec& spec);
 
-// Sequences forwarded together where the recipe does not say: as many as make about 2048 tokens, at least 1.
+// Sequences forwarded together where the recipe does not say: as many as make about 1024 tokens, at least 1.
 int32_t DefaultMicroBatch(int64_t sequence_length);
 
 // Violations that show against the model: group sizes that do not divide (with the largest size that does), targets

@@ -8,7 +8,8 @@ namespace {
 
 constexpr int32_t kDefaultLength = 2048;
 constexpr int32_t kDefaultSamples = 128;
-constexpr int64_t kMicroBatchTokens = 2048;
+// Enough for matrix products to run at full speed, and few enough for a pipeline of stages to fill soon.
+constexpr int64_t kMicroBatchTokens = 1024;
 constexpr int64_t kDefaultShardBytes = 5'000'000'000;
 
 // A default is written only where nothing is: what the user gave stays, even where it equals the default.

@@ -1,11 +1,19 @@
 #include "compress/tensor/cpu_features.h"
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
 namespace calipress::tensor {
 
 #if defined(__x86_64__)
 
 bool CpuHasAmxBf16() {
-  static const bool has = __builtin_cpu_supports("amx-bf16") && CpuHasAvx512();
+  // Leaf 7, EDX bit 22; the compilers' own name for it differs between versions.
+  static const bool has = [] {
+    unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+    return __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) != 0 && (edx >> 22 & 1u) != 0 && CpuHasAvx512();
+  }();
   return has;
 }
 

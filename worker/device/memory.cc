@@ -1,7 +1,6 @@
 #include "worker/device/memory.h"
 
 #include <c10/core/CachingDeviceAllocator.h>
-#include <malloc.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -106,12 +105,6 @@ int64_t MemoryLimit(const std::string& root) {
     }
   }
   return limit;
-}
-
-void KeepFreedMemory() {
-  // 32 MiB is the largest that glibc takes for blocks from the heap; larger ones are mapped for themselves.
-  mallopt(M_MMAP_THRESHOLD, 32 << 20);
-  mallopt(M_TRIM_THRESHOLD, 256 << 20);
 }
 
 ProcessMemory ReadProcessMemory() {

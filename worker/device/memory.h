@@ -10,10 +10,6 @@ namespace calipress::worker {
 // read below `root` ("" for the real /proc and /sys; tests bring their own).
 int64_t MemoryLimit(const std::string& root = "");
 
-// Lets freed activations stay with the process: every forward asks for the same few sizes again, and fetching them from
-// the kernel and clearing them each time costs a tenth of it. Once, at the start of the program.
-void KeepFreedMemory();
-
 struct ProcessMemory {
   int64_t resident_bytes = 0;
   int64_t peak_bytes = 0;  // since the kernel's mark was last reset, which the engine does at every phase

@@ -169,7 +169,7 @@ TEST(Resolve, AFileOfIdsDecidesItsShape) {
   EXPECT_FALSE(resolved.calibration().has_samples());
   EXPECT_FALSE(resolved.calibration().has_sequence_length());
   EXPECT_FALSE(resolved.calibration().has_micro_batch());
-  EXPECT_EQ(DefaultMicroBatch(256), 8);
+  EXPECT_EQ(DefaultMicroBatch(256), 4);
   EXPECT_EQ(DefaultMicroBatch(3000), 1);
 }
 
