@@ -32,8 +32,9 @@ grpc::ServerUnaryReactor* Answer(grpc::CallbackServerContext* context, const abs
 // Moves a value into the response, or answers with the failure.
 template <typename T>
 grpc::ServerUnaryReactor* Answer(grpc::CallbackServerContext* context, absl::StatusOr<T> result, T* response) {
-  if (result.ok()) *response = *std::move(result);
-  return Answer(context, result.status());
+  const absl::Status status = result.status();
+  if (status.ok()) *response = *std::move(result);
+  return Answer(context, status);
 }
 
 absl::Status Draining() {
