@@ -117,7 +117,7 @@ calibration:
   sources: [{text: {uri: a.txt, field: text, layout: pack}}]
   samples: 128
   sequence_length: 512
-  micro_batch: 4
+  micro_batch: 2
 steps:
   - targets: [Linear]
     ignore: [lm_head]
@@ -147,7 +147,7 @@ evaluation: {divergence: false}
 )");
   ASSERT_TRUE(recipe.ok());
   const v1::Recipe resolved = Resolve(*recipe, Model());
-  EXPECT_EQ(resolved.calibration().micro_batch(), 20);
+  EXPECT_EQ(resolved.calibration().micro_batch(), 10);
   EXPECT_EQ(resolved.calibration().sources(0).DebugString(), recipe->calibration().sources(0).DebugString());
   EXPECT_FALSE(resolved.steps(0).gptq().symmetric());
   EXPECT_FALSE(resolved.steps(0).gptq().act_order());
