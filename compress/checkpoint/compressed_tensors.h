@@ -10,15 +10,55 @@
 
 namespace calipress::checkpoint {
 
-// How the weights of a linear are quantized.
+// What shares a scale.
+enum class Strategy { kGroup, kChannel, kTensor, kBlock };
+// Numbers that codes stand for; kFloat is F8_E4M3 ("fn": largest 448, no infinity).
+enum class NumberType { kInt, kFloat };
+// How the linear's inputs are quantized when the model runs: in the numbers of its weights, per token (strategy kBlock:
+// per token and kBlockSize columns), or with one scale that the checkpoint holds.
+enum class Activations { kNone, kDynamic, kStatic };
+
+inline constexpr int64_t kBlockSize = 128;  // rows and columns of a block
+
+// How a linear is quantized.
 struct QuantizationScheme {
   int bits = 4;
-  int64_t group_size = 128;  // -1: one scale per output channel
+  int64_t group_size = 128;  // -1: not in groups
   bool symmetric = true;
+  NumberType type = NumberType::kInt;
+  Strategy strategy = Strategy::kGroup;  // kGroup with group_size -1 is kChannel; see Normalized
+  Activations activations = Activations::kNone;
 
   bool operator==(const QuantizationScheme&) const = default;
+  // The same scheme with one spelling: kGroup <=> group_size > 0.
+  QuantizationScheme Normalized() const {
+    QuantizationScheme scheme = *this;
+    if (scheme.strategy == Strategy::kGroup && scheme.group_size < 0) scheme.strategy = Strategy::kChannel;
+    if (scheme.strategy != Strategy::kGroup) scheme.group_size = -1;
+    return scheme;
+  }
   // Columns of the scale tensor for a linear with `in` inputs.
-  int64_t Groups(int64_t in) const { return group_size < 0 ? 1 : in / group_size; }
+  int64_t Groups(int64_t in) const {
+    switch (strategy) {
+      case Strategy::kGroup:
+        return group_size < 0 ? 1 : in / group_size;
+      case Strategy::kBlock:
+        return (in + kBlockSize - 1) / kBlockSize;
+      default:
+        return 1;
+    }
+  }
+  // Rows of the scale tensor for a linear with `out` outputs.
+  int64_t ScaleRows(int64_t out) const {
+    switch (strategy) {
+      case Strategy::kTensor:
+        return 1;
+      case Strategy::kBlock:
+        return (out + kBlockSize - 1) / kBlockSize;
+      default:
+        return out;
+    }
+  }
 };
 
 // Packs signed codes of b bits, [rows, columns] row-major in [-2^(b-1), 2^(b-1)-1], into little-endian words of 32 bits

@@ -3,6 +3,8 @@
 #include <cstdio>
 #include <optional>
 
+#include <ATen/core/Tensor.h>
+
 #include "compress/base/error.h"
 #include "compress/base/status_macros.h"
 #include "compress/model/weights.h"
@@ -15,19 +17,18 @@ constexpr std::string_view kWeightSuffix = ".weight";
 // Source tensors are copied in pieces of this size.
 constexpr int64_t kCopyBytes = 8 << 20;
 
-// The module of a linear's weight tensor; empty for anything else.
-std::string ModuleOfWeight(const std::string& tensor, const std::vector<arch::LinearSpec>& linears) {
+// The linear whose weight a tensor is; null for anything else.
+const arch::LinearSpec* LinearOfWeight(const std::string& tensor, const std::vector<arch::LinearSpec>& linears) {
   for (const auto& linear : linears) {
-    if (tensor == linear.module + std::string(kWeightSuffix)) return linear.module;
+    if (tensor == linear.module + std::string(kWeightSuffix)) return &linear;
   }
-  return {};
+  return nullptr;
 }
 
-std::optional<checkpoint::QuantizationScheme> SchemeFor(const v1::Recipe& recipe, const std::string& module) {
-  if (module.empty()) return std::nullopt;
-  const int step = recipe::StepFor(recipe, module);
-  if (step < 0) return std::nullopt;
-  return recipe::SchemeOf(recipe.steps(step));
+// What a tensor that is no codes is written in: what the source has it in.
+Dtype DtypeOf(const OpenModel& model, const std::string& tensor) {
+  const checkpoint::TensorInfo* info = model.reader->Find(tensor);
+  return info == nullptr ? model.spec.dtype : info->dtype;
 }
 
 absl::Status CopyTensor(const checkpoint::ModelReader& reader, const std::string& name,
@@ -43,8 +44,9 @@ absl::Status CopyTensor(const checkpoint::ModelReader& reader, const std::string
   return absl::OkStatus();
 }
 
-absl::Status AppendTensor(checkpoint::SafetensorsWriter& writer, const at::Tensor& tensor) {
-  const at::Tensor local = tensor.cpu().contiguous();
+absl::Status AppendTensor(checkpoint::SafetensorsWriter& writer, const at::Tensor& tensor,
+                          std::optional<Dtype> dtype = std::nullopt) {
+  const at::Tensor local = (dtype ? tensor.to(model::ToScalarType(*dtype)) : tensor).cpu().contiguous();
   return writer.Append(local.data_ptr(), local.nbytes());
 }
 
@@ -79,14 +81,10 @@ std::vector<checkpoint::TensorPlan> BlockFilePlan(const OpenModel& model, const 
   const auto linears = arch::BlockLinears(model.spec, block);
   std::vector<checkpoint::TensorPlan> plan;
   for (const auto& tensor : arch::BlockTensors(model.spec, block)) {
-    const checkpoint::TensorInfo* info = model.reader->Find(tensor.name);
-    const Dtype dtype = info == nullptr ? model.spec.dtype : info->dtype;
-    const std::string module = ModuleOfWeight(tensor.name, linears);
-    if (const auto scheme = SchemeFor(recipe, module)) {
-      for (auto& packed :
-           checkpoint::PackedLinearPlan(module, tensor.shape[0], tensor.shape[1], *scheme, model.spec.dtype)) {
-        plan.push_back(std::move(packed));
-      }
+    const Dtype dtype = DtypeOf(model, tensor.name);
+    const arch::LinearSpec* linear = LinearOfWeight(tensor.name, linears);
+    if (linear != nullptr && recipe::SchemeFor(recipe, linear->module)) {
+      for (auto& packed : recipe::LinearTensors(recipe, *linear, model.spec.dtype)) plan.push_back(std::move(packed));
     } else {
       plan.push_back({tensor.name, dtype, tensor.shape});
     }
@@ -102,17 +100,20 @@ absl::StatusOr<worker::v1::FinishedBlock> WriteBlockFile(storage::ObjectStore& s
   const auto linears = arch::BlockLinears(model.spec, block.index);
   worker::v1::FinishedBlock finished;
   for (const auto& tensor : arch::BlockTensors(model.spec, block.index)) {
-    const std::string module = ModuleOfWeight(tensor.name, linears);
+    const arch::LinearSpec* linear = LinearOfWeight(tensor.name, linears);
     const method::LinearResult* result = nullptr;
     for (const auto& [name, candidate] : block.linears) {
-      if (name == module) result = &candidate;
+      if (linear != nullptr && name == linear->module) result = &candidate;
     }
-    if (result == nullptr) {
+    const auto changed = block.changed.find(tensor.name);
+    if (result == nullptr && changed != block.changed.end()) {
+      CALIPRESS_RETURN_IF_ERROR(AppendTensor(*writer, changed->second, DtypeOf(model, tensor.name)));
+    } else if (result == nullptr) {
       CALIPRESS_RETURN_IF_ERROR(CopyTensor(*model.reader, tensor.name, *writer));
     } else if (result->quantized) {
       CALIPRESS_RETURN_IF_ERROR(AppendPacked(*writer, *result->quantized));
     } else {
-      CALIPRESS_RETURN_IF_ERROR(AppendTensor(*writer, result->weight));
+      CALIPRESS_RETURN_IF_ERROR(AppendTensor(*writer, result->weight, DtypeOf(model, tensor.name)));
     }
   }
   CALIPRESS_RETURN_IF_ERROR(writer->Close());
@@ -125,6 +126,7 @@ absl::StatusOr<worker::v1::FinishedBlock> WriteBlockFile(storage::ObjectStore& s
     linear->set_dead_columns(static_cast<int32_t>(result.dead_columns));
     linear->set_seconds(result.seconds);
     linear->set_warning(result.warning);
+    if (result.pruned.defined()) linear->set_sparsity(result.pruned.to(at::kFloat).mean().item<double>());
   }
   finished.set_index(static_cast<int32_t>(block.index));
   finished.set_uri(uri);
@@ -137,7 +139,7 @@ checkpoint::QuantizationConfig ResultQuantization(const arch::ArchSpec& spec, co
   checkpoint::QuantizationConfig config;
   for (int64_t block = 0; block < spec.blocks; ++block) {
     for (const auto& linear : arch::BlockLinears(spec, block)) {
-      const auto scheme = SchemeFor(recipe, linear.module);
+      const auto scheme = recipe::SchemeFor(recipe, linear.module);
       if (!scheme) continue;
       size_t group = 0;
       while (group < config.schemes.size() && !(config.schemes[group] == *scheme)) ++group;

@@ -18,6 +18,8 @@ std::string BlockFileName(int64_t block);
 struct CompressedBlock {
   int64_t index = 0;
   std::vector<std::pair<std::string, method::LinearResult>> linears;
+  // Other tensors that a transform changed (norms, biases, dense weights), by name, in the source's dtype.
+  std::map<std::string, at::Tensor> changed;
 };
 
 // The tensors of one block as the finished checkpoint has them, in its order: packed where a step quantizes the linear,

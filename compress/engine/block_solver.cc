@@ -1,10 +1,14 @@
 #include "compress/engine/block_solver.h"
 
+#include <ATen/ops/sub.h>
+#include "absl/strings/str_join.h"
 #include "compress/base/error.h"
 #include "compress/base/log.h"
 #include "compress/base/metrics.h"
 #include "compress/base/status_macros.h"
+#include "compress/engine/block_transform.h"
 #include "compress/recipe/recipe.h"
+#include "compress/tensor/quadratic_form.h"
 
 namespace calipress::engine {
 namespace {
@@ -24,75 +28,147 @@ void CountDampingRetries(const method::LinearResult& result, double asked) {
   if (result.damping > asked * 1.5) counter.Increment();
 }
 
-}  // namespace
-
-absl::StatusOr<std::vector<std::unique_ptr<method::Method>>> BlockSolver::MakeMethods(const v1::Recipe& recipe) {
-  std::vector<std::unique_ptr<method::Method>> methods;
-  for (const auto& step : recipe.steps()) {
-    CALIPRESS_ASSIGN_OR_RETURN(methods.emplace_back(), method::MakeMethod(step));
-  }
-  return methods;
+double AskedDamping(const v1::Step& step) {
+  if (step.has_gptq()) return step.gptq().damping();
+  if (step.has_sparsegpt()) return step.sparsegpt().damping();
+  if (step.has_spqr()) return step.spqr().damping();
+  return 1.0;
 }
 
-BlockSolver::BlockSolver(StageContext& context, const std::vector<std::unique_ptr<method::Method>>& methods,
-                         model::Block& block)
-    : context_(context), methods_(methods), block_(block), linears_(arch::BlockLinears(context.spec(), block.index())) {
+}  // namespace
+
+BlockSolver::BlockSolver(StageContext& context, const StepMethods& methods, model::Block& block, int64_t tokens)
+    : context_(context), methods_(methods), block_(block) {
   result_.index = block.index();
+  const recipe::StepTable steps(context.recipe());
+  for (auto& spec : arch::BlockLinears(context.spec(), block.index())) {
+    auto& linear = linears_.emplace_back(Linear{std::move(spec), {}});
+    linear.steps = steps.StepsFor(linear.spec.module);
+    for (const int step : linear.steps) {
+      if (const auto* method = methods.method(step, block.index())) needs_[linear.spec.input].Merge(method->needs());
+      const auto* transform = methods.transform(step);
+      for (int input = 0; transform != nullptr && input < kInputs; ++input) {
+        needs_[input].Merge(transform->needs(input));
+      }
+    }
+  }
   for (const auto& linear : linears_) {
-    const int step = recipe::StepFor(context.recipe(), linear.module);
-    steps_.push_back(step);
-    if (step < 0) continue;
-    work_[linear.input] = true;
-    if (methods[step]->statistics() == method::StatisticsKind::kNone || needs_[linear.input]) continue;
-    needs_[linear.input] = true;
-    moments_[linear.input] = std::make_unique<tensor::SecondMoment>(linear.in, context.device);
+    const int input = linear.spec.input;
+    if (!needs_[input].Any() || accumulators_[input]) continue;
+    accumulators_[input] = std::make_unique<InputAccumulator>(linear.spec.in, needs_[input], tokens, context.device);
   }
 }
 
 void BlockSolver::AddStatistics(int input, const at::Tensor& activations) {
-  if (!needs_[input]) return;
+  if (!accumulators_[input]) return;
   TimedActivity timed(context_.activities, Activity::kStatistics);
-  moments_[input]->Add(activations.reshape({-1, activations.size(-1)}));
+  accumulators_[input]->Add(activations);
+}
+
+void BlockSolver::TakeStatistics(int input) {
+  if (!accumulators_[input]) return;
+  statistics_[input] = accumulators_[input]->Take();
+  accumulators_[input].reset();
+}
+
+absl::Status BlockSolver::Transform() {
+  if (!methods_.HasTransforms()) return absl::OkStatus();
+  TimedActivity timed(context_.activities, Activity::kSolve);
+  for (int input = 0; input < kInputs; ++input) TakeStatistics(input);
+  std::vector<TransformStep> steps;
+  for (int step = 0; step < methods_.count(); ++step) {
+    if (methods_.transform(step) == nullptr) continue;
+    TransformStep& entry = steps.emplace_back(TransformStep{methods_.transform(step), {}});
+    for (const Linear& linear : linears_) {
+      if (std::find(linear.steps.begin(), linear.steps.end(), step) != linear.steps.end()) {
+        entry.roles.push_back(linear.spec.role);
+      }
+    }
+  }
+  CALIPRESS_ASSIGN_OR_RETURN(const std::vector<std::string> warnings,
+                             TransformBlock(context_.spec(), steps, statistics_, block_, &result_.changed));
+  for (const std::string& warning : warnings) {
+    LogWarning(warning, {{"block", std::to_string(block_.index())}});
+    context_.outcome.add_warnings(warning);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status BlockSolver::RunStep(int step, int input, std::vector<Work>& works) {
+  const method::Method* method = methods_.method(step, block_.index());
+  if (method == nullptr) return absl::OkStatus();
+  // Linears of one step go together: one factorization serves them all.
+  std::vector<method::LinearTask> tasks;
+  std::vector<Work*> owners;
+  for (Work& work : works) {
+    const auto& steps = work.linear->steps;
+    if (std::find(steps.begin(), steps.end(), step) == steps.end()) continue;
+    tasks.push_back(work.task);
+    owners.push_back(&work);
+  }
+  if (tasks.empty()) return absl::OkStatus();
+  const bool wants = method->needs().Any();
+  CALIPRESS_ASSIGN_OR_RETURN(auto results, method->Compress(tasks, wants ? &statistics_[input] : nullptr));
+  for (size_t i = 0; i < results.size(); ++i) {
+    Work& work = *owners[i];
+    method::LinearResult& result = results[i];
+    work.methods.push_back(result.method);
+    if (!result.warning.empty()) {
+      LogWarning(result.warning, {{"module", work.task.module}});
+      context_.outcome.add_warnings(work.task.module + ": " + result.warning);
+    }
+    if (wants) CountDampingRetries(result, AskedDamping(context_.recipe().steps(step)));
+    work.task.weight = result.weight;
+    if (!result.pruned.defined()) result.pruned = work.task.pruned;
+    work.task.pruned = result.pruned;
+    result.seconds += work.result.seconds;
+    result.dead_columns = std::max(result.dead_columns, work.result.dead_columns);
+    if (!work.result.warning.empty()) {
+      result.warning = work.result.warning + (result.warning.empty() ? "" : "; " + result.warning);
+    }
+    work.result = std::move(result);
+  }
+  return absl::OkStatus();
+}
+
+void BlockSolver::Finish(int input, Work& work) {
+  if (work.methods.empty()) return;
+  method::LinearResult& result = work.result;
+  result.method = absl::StrJoin(work.methods, " + ");
+  const at::Tensor& moment = statistics_[input].second_moment;
+  if (work.methods.size() > 1 && moment.defined()) {
+    // Of all steps together, against what they started from.
+    const at::Tensor change = at::sub(work.original.to(at::kFloat), result.weight.to(at::kFloat));
+    const auto forms = tensor::QuadraticForms({change, work.original.contiguous()}, moment);
+    result.relative_error = forms[1] > 0.0 ? forms[0] / forms[1] : 0.0;
+  }
+  if (result.relative_error > 0.0) RelativeErrorHistogram(result.method).Observe(result.relative_error);
+  block_.ReplaceWeight(work.linear->spec.role, result.weight);
+  // The weight lives in the block from here on; what is written is the codes.
+  if (result.quantized || result.spqr) result.weight = at::Tensor();
+  result_.linears.emplace_back(work.task.module, std::move(result));
 }
 
 absl::Status BlockSolver::Solve(int input) {
-  if (!work_[input]) return absl::OkStatus();
+  std::vector<Work> works;
+  for (const Linear& linear : linears_) {
+    if (linear.spec.input != input || linear.steps.empty()) continue;
+    Work& work = works.emplace_back(Work{&linear, block_.weight(linear.spec.role), {}, {}, {}});
+    work.task = {linear.spec.module, work.original, {}, block_.index(), std::string(arch::RoleName(linear.spec.role))};
+  }
+  if (works.empty()) return absl::OkStatus();
   CALIPRESS_RETURN_IF_ERROR(context_.cancellation.status());
   TimedActivity timed(context_.activities, Activity::kSolve);
-  method::InputStatistics statistics;
-  if (needs_[input]) {
-    statistics.second_moment = moments_[input]->Full();
-    statistics.tokens = moments_[input]->tokens();
-  }
-  // Linears of one step go together: one factorization serves them all.
-  for (size_t step = 0; step < methods_.size(); ++step) {
-    std::vector<method::LinearTask> tasks;
-    std::vector<arch::Role> roles;
-    for (size_t i = 0; i < linears_.size(); ++i) {
-      if (linears_[i].input != input || steps_[i] != static_cast<int>(step)) continue;
-      tasks.push_back({linears_[i].module, block_.weight(linears_[i].role)});
-      roles.push_back(linears_[i].role);
-    }
-    if (tasks.empty()) continue;
-    const bool wants = methods_[step]->statistics() != method::StatisticsKind::kNone;
-    CALIPRESS_ASSIGN_OR_RETURN(auto results, methods_[step]->Compress(tasks, wants ? &statistics : nullptr));
-    for (size_t i = 0; i < results.size(); ++i) {
-      block_.ReplaceWeight(roles[i], results[i].weight);
-      if (!results[i].warning.empty()) {
-        LogWarning(results[i].warning, {{"module", tasks[i].module}});
-        context_.outcome.add_warnings(results[i].warning);
-      }
-      const auto& options = context_.recipe().steps(static_cast<int>(step));
-      if (wants) {
-        RelativeErrorHistogram(recipe::MethodName(options)).Observe(results[i].relative_error);
-        CountDampingRetries(results[i], options.gptq().damping());
-      }
-      // The weight lives in the block from here on; what is written is the codes.
-      if (results[i].quantized) results[i].weight = at::Tensor();
-      result_.linears.emplace_back(tasks[i].module, std::move(results[i]));
+  TakeStatistics(input);
+  // Two rounds: what prunes goes before what quantizes, wherever the recipe has it.
+  for (const bool prunes : {true, false}) {
+    for (int step = 0; step < methods_.count(); ++step) {
+      if (recipe::Prunes(context_.recipe().steps(step)) != prunes) continue;
+      CALIPRESS_RETURN_IF_ERROR(RunStep(step, input, works));
     }
   }
-  moments_[input].reset();
+  for (Work& work : works) Finish(input, work);
+  statistics_[input] = {};
   return absl::OkStatus();
 }
 

@@ -1,6 +1,6 @@
 #pragma once
 
-#include <functional>
+#include <array>
 #include <memory>
 #include <vector>
 
@@ -10,30 +10,31 @@
 #include "compress/arch/arch.h"
 #include "compress/engine/block_file.h"
 #include "compress/engine/context.h"
+#include "compress/engine/input_accumulator.h"
+#include "compress/engine/step_methods.h"
 #include "compress/method/method.h"
 #include "compress/model/block.h"
-#include "compress/tensor/second_moment.h"
 
 namespace calipress::engine {
 
-// Applies the recipe's steps to the linears of one block, input by input. Statistics are added by whoever runs the
-// block's forward; the solver knows which are wanted.
+// Applies the recipe's steps to the linears of one block, input by input: what transforms, then what prunes, then what
+// quantizes. Statistics are added by whoever runs the block's forward; the solver knows which are wanted.
 class BlockSolver {
  public:
-  // Methods are shared by all blocks; made once.
-  static absl::StatusOr<std::vector<std::unique_ptr<method::Method>>> MakeMethods(const v1::Recipe& recipe);
-
-  BlockSolver(StageContext& context, const std::vector<std::unique_ptr<method::Method>>& methods, model::Block& block);
+  // `tokens`: of the calibration set, 0 where there is none. All references outlive the solver.
+  BlockSolver(StageContext& context, const StepMethods& methods, model::Block& block, int64_t tokens);
 
   static constexpr int kInputs = 4;
 
-  // True where a step wants second moments of this input of the block.
-  bool WantsStatistics(int input) const { return needs_[input]; }
-  // True where any step acts on a linear of this input.
-  bool HasWork(int input) const { return work_[input]; }
+  // True where a step wants statistics of this input of the block.
+  bool WantsStatistics(int input) const { return needs_[input].Any(); }
 
-  // Adds a micro-batch of input activations, [..., features].
+  // Adds a micro-batch of input activations, [sequences, length, features].
   void AddStatistics(int input, const at::Tensor& activations);
+
+  // Once all statistics of all inputs are there, and before the first Solve: lets steps that transform change the block
+  // as a whole. Nothing to do where no step does.
+  absl::Status Transform();
 
   // Compresses the linears of one input, puts the compressed weights into the block, drops the statistics.
   absl::Status Solve(int input);
@@ -41,14 +42,30 @@ class BlockSolver {
   CompressedBlock TakeResult() { return std::move(result_); }
 
  private:
+  struct Linear {
+    arch::LinearSpec spec;
+    std::vector<int> steps;  // in the order they act
+  };
+  // One linear on its way through the steps.
+  struct Work {
+    const Linear* linear;
+    at::Tensor original;
+    method::LinearTask task;
+    method::LinearResult result;
+    std::vector<std::string> methods;
+  };
+
+  void TakeStatistics(int input);
+  absl::Status RunStep(int step, int input, std::vector<Work>& works);
+  void Finish(int input, Work& work);
+
   StageContext& context_;
-  const std::vector<std::unique_ptr<method::Method>>& methods_;
+  const StepMethods& methods_;
   model::Block& block_;
-  std::vector<arch::LinearSpec> linears_;
-  std::vector<int> steps_;  // of each linear; -1: left as it is
-  std::array<bool, kInputs> needs_{};
-  std::array<bool, kInputs> work_{};
-  std::array<std::unique_ptr<tensor::SecondMoment>, kInputs> moments_;
+  std::vector<Linear> linears_;
+  std::array<method::StatisticsNeeds, kInputs> needs_;
+  std::array<std::unique_ptr<InputAccumulator>, kInputs> accumulators_;
+  std::array<method::InputStatistics, kInputs> statistics_;
   CompressedBlock result_;
 };
 

@@ -16,8 +16,9 @@ namespace {
 // The hidden states of all micro-batches, on their way through this stage's blocks.
 class SequentialRun {
  public:
-  SequentialRun(StageContext& context, const SharedTokens& tokens)
+  SequentialRun(StageContext& context, const StepMethods& methods, const SharedTokens& tokens)
       : context_(context),
+        methods_(methods),
         tokens_(tokens),
         rotary_(model::MakeRotaryTable(context.spec(), tokens.batches.length, context.device)),
         sender_(context.environment.group, context.activities) {}
@@ -36,6 +37,7 @@ class SequentialRun {
   absl::Status Check() const { return context_.cancellation.status(); }
 
   StageContext& context_;
+  const StepMethods& methods_;
   const SharedTokens& tokens_;
   model::RotaryTable rotary_;
   HiddenSender sender_;
@@ -159,6 +161,7 @@ absl::Status SequentialRun::SolveTogether(model::Block& block, BlockSolver& solv
     CALIPRESS_RETURN_IF_ERROR(Check());
     AddBlockStatistics(context_, block, hidden_[i], rotary_, solver);
   }
+  CALIPRESS_RETURN_IF_ERROR(solver.Transform());
   for (int input = 0; input < BlockSolver::kInputs; ++input) {
     Progress(0.4 + 0.1 * input, "input " + std::to_string(input));
     CALIPRESS_RETURN_IF_ERROR(solver.Solve(input));
@@ -169,7 +172,6 @@ absl::Status SequentialRun::SolveTogether(model::Block& block, BlockSolver& solv
 
 absl::Status SequentialRun::Run() {
   const int64_t begin = context_.assignment.first_block(), end = context_.assignment.end_block();
-  CALIPRESS_ASSIGN_OR_RETURN(auto methods, BlockSolver::MakeMethods(context_.recipe()));
   BlockPrefetch blocks(begin, end, [this](int64_t index) { return LoadStageBlock(context_, index); });
   BlockWriter writer(context_);
   CALIPRESS_RETURN_IF_ERROR(TakeInputs());
@@ -180,9 +182,10 @@ absl::Status SequentialRun::Run() {
       CALIPRESS_RETURN_IF_ERROR(Forward(block));
       continue;
     }
-    BlockSolver solver(context_, methods, block);
-    CALIPRESS_RETURN_IF_ERROR(IsTrueSequential(context_.recipe()) ? SolveInTurn(block, solver)
-                                                                  : SolveTogether(block, solver));
+    BlockSolver solver(context_, methods_, block, tokens_.batches.sequences * tokens_.batches.length);
+    CALIPRESS_RETURN_IF_ERROR(IsTrueSequential(context_.recipe()) && !methods_.HasTransforms()
+                                  ? SolveInTurn(block, solver)
+                                  : SolveTogether(block, solver));
     CALIPRESS_RETURN_IF_ERROR(writer.Write(solver.TakeResult()));
   }
   CALIPRESS_RETURN_IF_ERROR(sender_.Drain());
@@ -191,9 +194,9 @@ absl::Status SequentialRun::Run() {
 
 }  // namespace
 
-absl::Status CompressSequential(StageContext& context, const SharedTokens& tokens) {
+absl::Status CompressSequential(StageContext& context, const StepMethods& methods, const SharedTokens& tokens) {
   at::NoGradGuard no_grad;
-  return SequentialRun(context, tokens).Run();
+  return SequentialRun(context, methods, tokens).Run();
 }
 
 }  // namespace calipress::engine

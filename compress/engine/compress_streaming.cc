@@ -37,17 +37,8 @@ void Report(StageContext& context, double done, const std::string& message) {
 
 }  // namespace
 
-absl::StatusOr<bool> NeedsStatistics(const v1::Recipe& recipe) {
-  CALIPRESS_ASSIGN_OR_RETURN(auto methods, BlockSolver::MakeMethods(recipe));
-  for (const auto& method : methods) {
-    if (method->statistics() != method::StatisticsKind::kNone) return true;
-  }
-  return false;
-}
-
-absl::Status CompressWithoutStatistics(StageContext& context) {
+absl::Status CompressWithoutStatistics(StageContext& context, const StepMethods& methods) {
   at::NoGradGuard no_grad;
-  CALIPRESS_ASSIGN_OR_RETURN(auto methods, BlockSolver::MakeMethods(context.recipe()));
   const int64_t begin = context.assignment.first_block(), end = context.assignment.end_block();
   BlockPrefetch blocks(begin, end, [&](int64_t index) { return LoadStageBlock(context, index); });
   BlockWriter writer(context);
@@ -55,16 +46,15 @@ absl::Status CompressWithoutStatistics(StageContext& context) {
     Report(context, index - begin, "block " + std::to_string(index));
     CALIPRESS_ASSIGN_OR_RETURN(model::Block block, blocks.Next());
     if (context.Finished(index) != nullptr) continue;
-    BlockSolver solver(context, methods, block);
+    BlockSolver solver(context, methods, block, /*tokens=*/0);
     for (int input = 0; input < BlockSolver::kInputs; ++input) CALIPRESS_RETURN_IF_ERROR(solver.Solve(input));
     CALIPRESS_RETURN_IF_ERROR(writer.Write(solver.TakeResult()));
   }
   return writer.Finish();
 }
 
-absl::Status CompressStreaming(StageContext& context, const SharedTokens& tokens) {
+absl::Status CompressStreaming(StageContext& context, const StepMethods& methods, const SharedTokens& tokens) {
   at::NoGradGuard no_grad;
-  CALIPRESS_ASSIGN_OR_RETURN(auto methods, BlockSolver::MakeMethods(context.recipe()));
   const int64_t begin = context.assignment.first_block(), end = context.assignment.end_block();
   const auto rotary = model::MakeRotaryTable(context.spec(), tokens.batches.length, context.device);
   // Original weights throughout, also of blocks that an earlier attempt has finished: propagation is original.
@@ -87,7 +77,8 @@ absl::Status CompressStreaming(StageContext& context, const SharedTokens& tokens
       auto& streamed = window.emplace_back();
       streamed.block = std::make_unique<model::Block>(std::move(block));
       if (context.Finished(index) == nullptr) {
-        streamed.solver = std::make_unique<BlockSolver>(context, methods, *streamed.block);
+        streamed.solver = std::make_unique<BlockSolver>(context, methods, *streamed.block,
+                                                        tokens.batches.sequences * tokens.batches.length);
       }
     }
     const int64_t after = first + static_cast<int64_t>(window.size());
@@ -118,6 +109,7 @@ absl::Status CompressStreaming(StageContext& context, const SharedTokens& tokens
       if (!window[i].solver) continue;
       Report(context, first - begin + 0.6 * window.size() + 0.4 * i,
              "block " + std::to_string(window[i].block->index()) + ": solving");
+      CALIPRESS_RETURN_IF_ERROR(window[i].solver->Transform());
       for (int input = 0; input < BlockSolver::kInputs; ++input) {
         CALIPRESS_RETURN_IF_ERROR(window[i].solver->Solve(input));
       }

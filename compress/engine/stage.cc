@@ -16,7 +16,8 @@ namespace calipress::engine {
 namespace {
 
 absl::Status Compress(StageContext& context) {
-  CALIPRESS_ASSIGN_OR_RETURN(const bool needs_statistics, NeedsStatistics(context.recipe()));
+  CALIPRESS_ASSIGN_OR_RETURN(StepMethods methods, StepMethods::Make(context.recipe()));
+  const bool needs_statistics = methods.NeedsStatistics();
   SharedTokens tokens;
   if (needs_statistics) {
     CALIPRESS_RETURN_IF_ERROR(RunPhase(context, kTokensPhase, [&]() -> absl::Status {
@@ -26,9 +27,9 @@ absl::Status Compress(StageContext& context) {
     }));
   }
   return RunPhase(context, kCompressPhase, [&] {
-    if (!needs_statistics) return CompressWithoutStatistics(context);
-    return context.recipe().propagation() == v1::PROPAGATION_ORIGINAL ? CompressStreaming(context, tokens)
-                                                                      : CompressSequential(context, tokens);
+    if (!needs_statistics) return CompressWithoutStatistics(context, methods);
+    return context.recipe().propagation() == v1::PROPAGATION_ORIGINAL ? CompressStreaming(context, methods, tokens)
+                                                                      : CompressSequential(context, methods, tokens);
   });
 }
 

@@ -60,6 +60,8 @@ BlockInterior AddBlockStatistics(StageContext& context, const model::Block& bloc
 bool IsTrueSequential(const v1::Recipe& recipe) {
   for (const auto& step : recipe.steps()) {
     if (step.has_gptq() && step.gptq().true_sequential()) return true;
+    if (step.has_sparsegpt() && step.sparsegpt().true_sequential()) return true;
+    if (step.has_spqr() && step.spqr().true_sequential()) return true;
   }
   return false;
 }

@@ -1,6 +1,7 @@
 #include "compress/method/method.h"
 
 #include "compress/base/error.h"
+#include "compress/base/status_macros.h"
 #include "compress/method/quantize/gptq/gptq.h"
 #include "compress/method/quantize/rtn/rtn.h"
 
@@ -9,22 +10,37 @@ namespace {
 
 struct Entry {
   v1::Step::MethodCase step;
+  // Null: the step only transforms.
   absl::StatusOr<std::unique_ptr<Method>> (*make)(const v1::Step& step);
+  // Null: the step does not transform.
+  absl::StatusOr<std::unique_ptr<Transform>> (*make_transform)(const v1::Step& step);
 };
 
 // One line per method.
 constexpr Entry kMethods[] = {
-    {v1::Step::kRtn, MakeRtn},
-    {v1::Step::kGptq, MakeGptq},
+    {v1::Step::kRtn, MakeRtn, nullptr},
+    {v1::Step::kGptq, MakeGptq, nullptr},
 };
+
+absl::StatusOr<Entry> Find(const v1::Step& step) {
+  for (const Entry& entry : kMethods) {
+    if (entry.step == step.method_case()) return entry;
+  }
+  return UserError(reason::kInvalidRecipe, "a step names no method; `calipress recipes` shows steps of each");
+}
 
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Method>> MakeMethod(const v1::Step& step) {
-  for (const Entry& entry : kMethods) {
-    if (entry.step == step.method_case()) return entry.make(step);
-  }
-  return UserError(reason::kInvalidRecipe, "a step names no method; give it one of: rtn, gptq");
+  CALIPRESS_ASSIGN_OR_RETURN(const Entry entry, Find(step));
+  if (entry.make == nullptr) return std::unique_ptr<Method>();
+  return entry.make(step);
+}
+
+absl::StatusOr<std::unique_ptr<Transform>> MakeTransform(const v1::Step& step) {
+  CALIPRESS_ASSIGN_OR_RETURN(const Entry entry, Find(step));
+  if (entry.make_transform == nullptr) return std::unique_ptr<Transform>();
+  return entry.make_transform(step);
 }
 
 }  // namespace calipress::method

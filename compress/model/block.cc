@@ -99,6 +99,15 @@ void Block::ReplaceWeight(Role role, at::Tensor weight) {
   weights_[role] = std::move(weight);
 }
 
+void Block::ReplaceBias(Role role, at::Tensor bias) {
+  const auto found = biases_.find(role);
+  TORCH_CHECK(found != biases_.end() && bias.sizes() == found->second.sizes() &&
+                  bias.scalar_type() == found->second.scalar_type(),
+              "block ", index_, ": the new bias of ", std::string(arch::RoleName(role)),
+              " has another shape or dtype than the old one");
+  found->second = std::move(bias);
+}
+
 at::Tensor Block::bias(Role role) const {
   const auto found = biases_.find(role);
   return found == biases_.end() ? at::Tensor() : found->second;

@@ -50,6 +50,7 @@ class Block {
   void ReplaceWeight(arch::Role role, at::Tensor weight);
   // Null tensor where there is none.
   at::Tensor bias(arch::Role role) const;
+  void ReplaceBias(arch::Role role, at::Tensor bias);
   int64_t index() const { return index_; }
   int64_t Bytes() const;
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -39,8 +40,29 @@ int32_t DefaultMicroBatch(int64_t sequence_length);
 std::vector<FieldViolation> ValidateForModel(const v1::Recipe& recipe, const arch::ArchSpec& spec,
                                              std::string_view prefix);
 
-// Which step acts on a linear: the index of the last step whose targets match and whose ignore does not; -1: none.
-int StepFor(const v1::Recipe& recipe, std::string_view module);
+// What a step does to a linear. A joint SparseGPT sweep both prunes and quantizes.
+bool Transforms(const v1::Step& step);
+bool Prunes(const v1::Step& step);
+bool Quantizes(const v1::Step& step);
+
+// The steps that act on a linear, in the order in which they act: those that transform, the last that prunes, the last
+// that quantizes (unless a later step prunes, which Validate refuses). Empty: the linear stays as it is.
+std::vector<int> StepsFor(const v1::Recipe& recipe, std::string_view module);
+
+// The same with the recipe's patterns compiled once: models have hundreds of linears.
+class StepTable {
+ public:
+  explicit StepTable(const v1::Recipe& recipe);
+  ~StepTable();
+  std::vector<int> StepsFor(std::string_view module) const;
+
+ private:
+  struct Entry;
+  std::vector<Entry> entries_;
+};
+
+// The scheme that a linear ends with; none where no step quantizes it.
+std::optional<checkpoint::QuantizationScheme> SchemeFor(const v1::Recipe& recipe, std::string_view module);
 
 // True where `module` matches one of the patterns: "Linear", an exact path, or "re:<regex>" anchored at the start.
 // (Invalid expressions are violations in Validate and match nothing here.)
@@ -49,10 +71,15 @@ bool MatchesAny(const google::protobuf::RepeatedPtrField<std::string>& patterns,
 // True where the step's method takes statistics of activations, hence needs calibration tokens.
 bool NeedsStatistics(const v1::Step& step);
 
-// The scheme that a step gives; only for steps that quantize.
+// The tensors that hold a linear's weight in the result, in the order they are written: "<module>.weight" in `dtype`
+// where no step quantizes it or the output's format is dense, what the format makes of it elsewhere.
+std::vector<checkpoint::TensorPlan> LinearTensors(const v1::Recipe& recipe, const arch::LinearSpec& linear,
+                                                  Dtype dtype);
+
+// The scheme that a step gives; only for steps that quantize. SpQR has none of these: its own layout.
 checkpoint::QuantizationScheme SchemeOf(const v1::Step& step);
 
-// The name used in reports and metrics: "gptq", "rtn".
+// The name used in reports and metrics, which is the step's field in the recipe: "gptq", "rtn", "none".
 std::string MethodName(const v1::Step& step);
 
 // Presets compiled in from deploy/recipes.

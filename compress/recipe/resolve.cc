@@ -44,6 +44,8 @@ void ResolveStep(v1::Propagation propagation, v1::Step* step) {
       }
       break;
     }
+    default:
+      break;
     case v1::Step::METHOD_NOT_SET:
       break;
   }

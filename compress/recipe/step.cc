@@ -1,50 +1,137 @@
+#include <algorithm>
+
 #include "compress/recipe/pattern.h"
 #include "compress/recipe/recipe.h"
+#include "google/protobuf/descriptor.h"
 
 namespace calipress::recipe {
 
-int StepFor(const v1::Recipe& recipe, std::string_view module) {
-  for (int i = recipe.steps_size() - 1; i >= 0; --i) {
-    const v1::Step& step = recipe.steps(i);
-    if (MatchesAny(TargetsOrDefault(step.targets()), module) && !MatchesAny(IgnoreOrDefault(step.ignore()), module)) {
-      return i;
-    }
-  }
-  return -1;
+using checkpoint::QuantizationScheme;
+
+bool Transforms(const v1::Step& step) { return step.has_smoothquant(); }
+
+bool Prunes(const v1::Step& step) {
+  return step.has_magnitude() || step.has_wanda() || step.has_sparsegpt() || step.has_dsnot();
 }
 
-bool NeedsStatistics(const v1::Step& step) { return step.has_gptq(); }
+bool Quantizes(const v1::Step& step) {
+  return step.has_rtn() || step.has_gptq() || step.has_awq() || step.has_spqr() ||
+         (step.has_sparsegpt() && step.sparsegpt().has_quantize());
+}
 
-checkpoint::QuantizationScheme SchemeOf(const v1::Step& step) {
-  checkpoint::QuantizationScheme scheme;
-  const auto read = [&scheme](const auto& method) {
-    if (method.has_bits()) scheme.bits = method.bits();
-    if (method.has_group_size()) scheme.group_size = method.group_size();
-    if (method.has_symmetric()) scheme.symmetric = method.symmetric();
-  };
-  switch (step.method_case()) {
-    case v1::Step::kRtn:
-      read(step.rtn());
+struct StepTable::Entry {
+  std::vector<Pattern> targets;
+  std::vector<Pattern> ignore;
+  bool transforms, prunes, quantizes;
+};
+
+StepTable::StepTable(const v1::Recipe& recipe) {
+  for (const v1::Step& step : recipe.steps()) {
+    entries_.push_back({CompilePatterns(TargetsOrDefault(step.targets())),
+                        CompilePatterns(IgnoreOrDefault(step.ignore())), Transforms(step), Prunes(step),
+                        Quantizes(step)});
+  }
+}
+
+StepTable::~StepTable() = default;
+
+std::vector<int> StepTable::StepsFor(std::string_view module) const {
+  std::vector<int> steps;
+  int prunes = -1, quantizes = -1;
+  for (int i = 0; i < static_cast<int>(entries_.size()); ++i) {
+    const Entry& entry = entries_[i];
+    if (!MatchesAny(entry.targets, module) || MatchesAny(entry.ignore, module)) continue;
+    if (entry.transforms) steps.push_back(i);
+    if (entry.prunes) prunes = i;
+    if (entry.quantizes) quantizes = i;
+  }
+  if (prunes >= 0) steps.push_back(prunes);
+  if (quantizes >= 0 && quantizes != prunes) steps.push_back(quantizes);
+  return steps;
+}
+
+std::vector<int> StepsFor(const v1::Recipe& recipe, std::string_view module) {
+  return StepTable(recipe).StepsFor(module);
+}
+
+std::optional<QuantizationScheme> SchemeFor(const v1::Recipe& recipe, std::string_view module) {
+  const std::vector<int> steps = StepsFor(recipe, module);
+  if (steps.empty() || !Quantizes(recipe.steps(steps.back()))) return std::nullopt;
+  return SchemeOf(recipe.steps(steps.back()));
+}
+
+std::vector<checkpoint::TensorPlan> LinearTensors(const v1::Recipe& recipe, const arch::LinearSpec& linear,
+                                                  Dtype dtype) {
+  const auto scheme = SchemeFor(recipe, linear.module);
+  if (!scheme) return {{linear.module + ".weight", dtype, {linear.out, linear.in}}};
+  return checkpoint::PackedLinearPlan(linear.module, linear.out, linear.in, *scheme, dtype);
+}
+
+bool NeedsStatistics(const v1::Step& step) {
+  if (step.has_rtn()) return step.rtn().activations() == v1::ACTIVATIONS_STATIC;
+  if (step.has_magnitude()) return step.magnitude().has_owl();
+  return step.method_case() != v1::Step::METHOD_NOT_SET;
+}
+
+namespace {
+
+template <typename Method>
+void ReadGrid(const Method& method, QuantizationScheme* scheme) {
+  if (method.has_bits()) scheme->bits = method.bits();
+  if (method.has_group_size()) scheme->group_size = method.group_size();
+  if (method.has_symmetric()) scheme->symmetric = method.symmetric();
+}
+
+template <typename Method>
+void ReadScheme(const Method& method, QuantizationScheme* scheme) {
+  if (method.type() == v1::NUMBER_TYPE_FLOAT) {
+    *scheme = {.bits = 8, .group_size = -1, .symmetric = true, .type = checkpoint::NumberType::kFloat};
+  }
+  ReadGrid(method, scheme);
+  switch (method.strategy()) {
+    case v1::STRATEGY_CHANNEL:
+      scheme->strategy = checkpoint::Strategy::kChannel;
       break;
-    case v1::Step::kGptq:
-      read(step.gptq());
+    case v1::STRATEGY_TENSOR:
+      scheme->strategy = checkpoint::Strategy::kTensor;
       break;
-    case v1::Step::METHOD_NOT_SET:
+    case v1::STRATEGY_BLOCK:
+      scheme->strategy = checkpoint::Strategy::kBlock;
+      break;
+    default:
       break;
   }
-  return scheme;
+  if (method.activations() == v1::ACTIVATIONS_DYNAMIC) scheme->activations = checkpoint::Activations::kDynamic;
+  if (method.activations() == v1::ACTIVATIONS_STATIC) scheme->activations = checkpoint::Activations::kStatic;
+}
+
+}  // namespace
+
+QuantizationScheme SchemeOf(const v1::Step& step) {
+  QuantizationScheme scheme;
+  switch (step.method_case()) {
+    case v1::Step::kRtn:
+      ReadScheme(step.rtn(), &scheme);
+      break;
+    case v1::Step::kGptq:
+      ReadScheme(step.gptq(), &scheme);
+      break;
+    case v1::Step::kAwq:
+      scheme.symmetric = false;
+      ReadGrid(step.awq(), &scheme);
+      break;
+    case v1::Step::kSparsegpt:
+      ReadGrid(step.sparsegpt().quantize(), &scheme);
+      break;
+    default:
+      break;
+  }
+  return scheme.Normalized();
 }
 
 std::string MethodName(const v1::Step& step) {
-  switch (step.method_case()) {
-    case v1::Step::kRtn:
-      return "rtn";
-    case v1::Step::kGptq:
-      return "gptq";
-    case v1::Step::METHOD_NOT_SET:
-      break;
-  }
-  return "none";
+  const auto* field = v1::Step::descriptor()->FindFieldByNumber(step.method_case());
+  return field == nullptr ? "none" : field->name();
 }
 
 }  // namespace calipress::recipe

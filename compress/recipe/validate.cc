@@ -138,6 +138,8 @@ class Validator {
         return CheckScheme(absl::StrCat(path, ".rtn"), step.rtn());
       case v1::Step::kGptq:
         return CheckGptq(absl::StrCat(path, ".gptq"), step.gptq());
+      default:
+        break;
       case v1::Step::METHOD_NOT_SET:
         return Refuse(path, "has no method; add one, like gptq: {bits: 4}");
     }

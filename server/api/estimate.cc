@@ -19,7 +19,7 @@ constexpr int64_t kLogitCopies = 4;
 
 bool NeedsStatistics(const v1::Recipe& recipe) {
   return std::any_of(recipe.steps().begin(), recipe.steps().end(),
-                     [](const v1::Step& step) { return step.has_gptq(); });
+                     [](const v1::Step& step) { return recipe::NeedsStatistics(step); });
 }
 
 // Input width of each group of linears that share their input.
@@ -67,11 +67,8 @@ int64_t OutputBytes(const v1::Recipe& recipe, const SourceModel& model) {
     for (const arch::TensorSpec& tensor : arch::BlockTensors(spec, block))
       bytes += plan_bytes(tensor.name, tensor.shape);
     for (const arch::LinearSpec& linear : arch::BlockLinears(spec, block)) {
-      const int step = recipe::StepFor(recipe, linear.module);
-      if (step < 0) continue;
       bytes -= plan_bytes(linear.module, {linear.out, linear.in});
-      for (const checkpoint::TensorPlan& plan : checkpoint::PackedLinearPlan(
-               linear.module, linear.out, linear.in, recipe::SchemeOf(recipe.steps(step)), spec.dtype)) {
+      for (const checkpoint::TensorPlan& plan : recipe::LinearTensors(recipe, linear, spec.dtype)) {
         bytes += checkpoint::TensorBytes(plan);
       }
     }

@@ -10,11 +10,10 @@ LinearOutcome LinearsOf(const v1::Recipe& recipe, const arch::ArchSpec& spec) {
   outcome.dense.emplace_back(arch::HeadModule(spec));
   for (int64_t block = 0; block < spec.blocks; ++block) {
     for (const arch::LinearSpec& linear : arch::BlockLinears(spec, block)) {
-      const int step = recipe::StepFor(recipe, linear.module);
-      if (step < 0) {
-        outcome.dense.push_back(linear.module);
+      if (const auto scheme = recipe::SchemeFor(recipe, linear.module)) {
+        outcome.quantized.push_back({linear.module, *scheme});
       } else {
-        outcome.quantized.push_back({linear.module, recipe::SchemeOf(recipe.steps(step))});
+        outcome.dense.push_back(linear.module);
       }
     }
   }
@@ -27,11 +26,8 @@ std::map<std::string, std::vector<int64_t>> ExpectedTensors(const v1::Recipe& re
   for (int64_t block = 0; block < spec.blocks; ++block) {
     for (const arch::TensorSpec& tensor : arch::BlockTensors(spec, block)) expected[tensor.name] = tensor.shape;
     for (const arch::LinearSpec& linear : arch::BlockLinears(spec, block)) {
-      const int step = recipe::StepFor(recipe, linear.module);
-      if (step < 0) continue;
       expected.erase(linear.module + ".weight");
-      for (const checkpoint::TensorPlan& plan : checkpoint::PackedLinearPlan(
-               linear.module, linear.out, linear.in, recipe::SchemeOf(recipe.steps(step)), spec.dtype)) {
+      for (const checkpoint::TensorPlan& plan : recipe::LinearTensors(recipe, linear, spec.dtype)) {
         expected[plan.name] = plan.shape;
       }
     }

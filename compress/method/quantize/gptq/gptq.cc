@@ -66,7 +66,7 @@ class Gptq : public Method {
  public:
   explicit Gptq(const Options& options) : options_(options) {}
 
-  StatisticsKind statistics() const override { return StatisticsKind::kHessian; }
+  StatisticsNeeds needs() const override { return {.second_moment = true}; }
 
   absl::StatusOr<std::vector<LinearResult>> Compress(const std::vector<LinearTask>& tasks,
                                                      const InputStatistics* statistics) const override {

@@ -17,7 +17,7 @@ class Rtn : public Method {
  public:
   explicit Rtn(const checkpoint::QuantizationScheme& scheme) : scheme_(scheme) {}
 
-  StatisticsKind statistics() const override { return StatisticsKind::kNone; }
+  StatisticsNeeds needs() const override { return {}; }
 
   absl::StatusOr<std::vector<LinearResult>> Compress(const std::vector<LinearTask>& tasks,
                                                      const InputStatistics* statistics) const override {

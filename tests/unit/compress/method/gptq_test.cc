@@ -266,8 +266,8 @@ TEST(MakeMethodTest, RefusesWhatNoMethodDoes) {
 }
 
 TEST(MakeMethodTest, SaysWhatItWantsToKnow) {
-  EXPECT_EQ((*MakeMethod(RtnStep(4, 32, true)))->statistics(), StatisticsKind::kNone);
-  EXPECT_EQ((*MakeMethod(GptqStep(4, 32, true)))->statistics(), StatisticsKind::kHessian);
+  EXPECT_FALSE((*MakeMethod(RtnStep(4, 32, true)))->needs().Any());
+  EXPECT_TRUE((*MakeMethod(GptqStep(4, 32, true)))->needs().second_moment);
 }
 
 }  // namespace

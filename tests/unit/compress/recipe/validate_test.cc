@@ -180,10 +180,10 @@ steps:
     targets: ["re:.*down_proj"]
     ignore: [b.down_proj]
 )");
-  EXPECT_EQ(StepFor(recipe, "a.q_proj"), 0);
-  EXPECT_EQ(StepFor(recipe, "a.down_proj"), 1);
-  EXPECT_EQ(StepFor(recipe, "b.down_proj"), 0);
-  EXPECT_EQ(StepFor(recipe, "lm_head"), -1);
+  EXPECT_EQ(StepsFor(recipe, "a.q_proj"), std::vector<int>{0});
+  EXPECT_EQ(StepsFor(recipe, "a.down_proj"), std::vector<int>{1});
+  EXPECT_EQ(StepsFor(recipe, "b.down_proj"), std::vector<int>{0});
+  EXPECT_TRUE(StepsFor(recipe, "lm_head").empty());
   EXPECT_EQ(SchemeOf(recipe.steps(0)), (checkpoint::QuantizationScheme{8, 32, false}));
   EXPECT_EQ(SchemeOf(recipe.steps(1)), (checkpoint::QuantizationScheme{4, 128, true}));
   EXPECT_EQ(MethodName(recipe.steps(0)), "gptq");
