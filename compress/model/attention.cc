@@ -6,6 +6,7 @@
 #include <ATen/ATen.h>
 
 #include "compress/model/attention_bf16.h"
+#include "compress/model/linear.h"
 
 namespace calipress::model {
 namespace {
@@ -35,6 +36,10 @@ at::Tensor CausalAttention(const at::Tensor& query, const at::Tensor& key, const
     const auto bits = [](const at::Tensor& tensor) { return static_cast<const uint16_t*>(tensor.const_data_ptr()); };
     AttendBf16(shape, bits(query), bits(key), bits(value), static_cast<uint16_t*>(out.mutable_data_ptr()));
     return out;
+  }
+  if (BetterInFloat(query)) {
+    const at::Tensor wide = CausalAttention(query.to(at::kFloat), key.to(at::kFloat), value.to(at::kFloat), window);
+    return wide.to(query.scalar_type());
   }
   const int64_t times = query.size(2) / key.size(2);
   const bool masked = window > 0 && window < length;

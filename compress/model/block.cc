@@ -10,6 +10,7 @@
 #include "compress/base/status_macros.h"
 #include "compress/model/attention.h"
 #include "compress/model/gated.h"
+#include "compress/model/linear.h"
 #include "compress/model/rms_norm.h"
 #include "compress/model/rotary.h"
 
@@ -44,7 +45,7 @@ at::Tensor Block::AttentionOutput(const at::Tensor& input, const RotaryTable& ro
   const int64_t batch = input.size(0);
   const int64_t length = input.size(1);
   const auto project = [&](Role role, int64_t heads) {
-    return at::linear(input, weight(role), bias(role)).view({batch, length, heads, spec_->head_dim});
+    return Linear(input, weight(role), bias(role)).view({batch, length, heads, spec_->head_dim});
   };
   at::Tensor query = project(Role::kQuery, spec_->heads);
   at::Tensor key = project(Role::kKey, spec_->kv_heads);
@@ -61,7 +62,7 @@ at::Tensor Block::AttentionOutput(const at::Tensor& input, const RotaryTable& ro
 
 at::Tensor Block::AddAttention(const at::Tensor& hidden, const at::Tensor& heads) const {
   const c10::NoGradGuard no_grad;
-  return at::linear(heads, weight(Role::kOutput), bias(Role::kOutput)).add_(hidden);
+  return Linear(heads, weight(Role::kOutput), bias(Role::kOutput)).add_(hidden);
 }
 
 at::Tensor Block::MlpInput(const at::Tensor& hidden) const {
@@ -71,14 +72,14 @@ at::Tensor Block::MlpInput(const at::Tensor& hidden) const {
 
 at::Tensor Block::MlpActivation(const at::Tensor& input) const {
   const c10::NoGradGuard no_grad;
-  at::Tensor gate = at::linear(input, weight(Role::kGate), bias(Role::kGate));
-  const at::Tensor up = at::linear(input, weight(Role::kUp), bias(Role::kUp));
+  at::Tensor gate = Linear(input, weight(Role::kGate), bias(Role::kGate));
+  const at::Tensor up = Linear(input, weight(Role::kUp), bias(Role::kUp));
   return GatedActivation(spec_->activation, std::move(gate), up);
 }
 
 at::Tensor Block::AddMlp(const at::Tensor& hidden, const at::Tensor& activation) const {
   const c10::NoGradGuard no_grad;
-  return at::linear(activation, weight(Role::kDown), bias(Role::kDown)).add_(hidden);
+  return Linear(activation, weight(Role::kDown), bias(Role::kDown)).add_(hidden);
 }
 
 at::Tensor Block::Forward(const at::Tensor& hidden, const RotaryTable& rotary) const {

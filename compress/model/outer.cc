@@ -7,6 +7,7 @@
 #include "compress/base/error.h"
 #include "compress/base/status_macros.h"
 #include "compress/model/block.h"
+#include "compress/model/linear.h"
 #include "compress/model/rms_norm.h"
 
 namespace calipress::model {
@@ -45,7 +46,7 @@ absl::StatusOr<Head> Head::Load(const arch::ArchSpec& spec, const WeightSource& 
 
 at::Tensor Head::Forward(const at::Tensor& hidden) const {
   const c10::NoGradGuard no_grad;
-  return at::linear(RmsNorm(hidden, norm_, eps_), weight_);
+  return Linear(RmsNorm(hidden, norm_, eps_), weight_, {});
 }
 
 }  // namespace calipress::model

@@ -22,6 +22,15 @@ bool CpuHasAvx512Bf16() {
   return has;
 }
 
+bool CpuHasAvx512Fp16() {
+  // Leaf 7, EDX bit 23; gcc 12's own check does not know the name.
+  static const bool has = [] {
+    unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+    return __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) != 0 && (edx >> 23 & 1u) != 0 && CpuHasAvx512();
+  }();
+  return has;
+}
+
 bool CpuHasAvx512() {
   static const bool has = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
@@ -38,6 +47,7 @@ bool CpuHasAvx2() {
 
 bool CpuHasAmxBf16() { return false; }
 bool CpuHasAvx512Bf16() { return false; }
+bool CpuHasAvx512Fp16() { return false; }
 bool CpuHasAvx512() { return false; }
 bool CpuHasAvx2() { return false; }
 

@@ -77,7 +77,9 @@ BENCHMARK(QuadraticForms)->Apply(Shapes);
 void Compress(benchmark::State& state, bool gptq) {
   at::set_num_threads(static_cast<int>(state.range(2)));
   const int64_t rows = state.range(0), columns = state.range(1);
-  const InputStatistics statistics{Moment(columns), 4096};
+  InputStatistics statistics;
+  statistics.second_moment = Moment(columns);
+  statistics.tokens = 4096;
   v1::Step step;
   if (gptq) {
     v1::Gptq& options = *step.mutable_gptq();

@@ -23,7 +23,7 @@ TEST(Gptq, WithIndependentInputsIsRoundToNearest) {
   for (bool symmetric : {true, false}) {
     for (int bits : {2, 3, 4, 8}) {
       const at::Tensor weight = RandomWeight(50, 256, at::kBFloat16, 1);
-      const InputStatistics statistics{at::eye(256).mul_(37.0), 1000};
+      const InputStatistics statistics = WithMoment(at::eye(256).mul_(37.0), 1000);
       const LinearResult gptq = CompressOne(GptqStep(bits, 64, symmetric), weight, &statistics);
       const LinearResult rtn = CompressOne(RtnStep(bits, 64, symmetric), weight, nullptr);
       EXPECT_TRUE(SameQuantized(gptq, rtn)) << bits << symmetric;
@@ -83,7 +83,7 @@ TEST(Gptq, ActOrderChangesNothingWhenDiagonalsAreEqual) {
   at::Tensor norm = moment.diagonal().sqrt();
   at::Tensor correlation = moment.div(at::outer(norm, norm));
   correlation.diagonal().fill_(1.0);
-  const InputStatistics statistics{correlation.contiguous(), 500};
+  const InputStatistics statistics = WithMoment(correlation.contiguous(), 500);
   const at::Tensor weight = RandomWeight(40, 128, at::kBFloat16, 8);
   v1::Step ordered = GptqStep(4, 32, true), plain = ordered;
   plain.mutable_gptq()->set_act_order(false);
@@ -194,14 +194,14 @@ InputStatistics Indefinite(int64_t columns) {
   at::Tensor moment = at::eye(columns);
   moment[0].narrow(0, 1, 1).fill_(50.0);
   moment[1].narrow(0, 0, 1).fill_(50.0);
-  return {moment, 10};
+  return WithMoment(moment, 10);
 }
 
 TEST(Gptq, LadderIsReported) {
   at::Tensor moment = at::eye(64);
   moment[0].narrow(0, 1, 1).fill_(1.05);
   moment[1].narrow(0, 0, 1).fill_(1.05);
-  const InputStatistics statistics{moment, 10};
+  const InputStatistics statistics = WithMoment(moment, 10);
   const LinearResult result = CompressOne(GptqStep(4, 32, true), RandomWeight(8, 64, at::kBFloat16, 1), &statistics);
   EXPECT_EQ(result.method, "gptq");
   EXPECT_NEAR(result.damping, 0.1, 1e-12);
@@ -228,7 +228,7 @@ TEST(Gptq, FailsWhereToldTo) {
 }
 
 TEST(Gptq, InputsThatWereAlwaysZeroFallBack) {
-  const InputStatistics statistics{at::zeros({64, 64}), 0};
+  const InputStatistics statistics = WithMoment(at::zeros({64, 64}), 0);
   const at::Tensor weight = RandomWeight(8, 64, at::kBFloat16, 18);
   const LinearResult result = CompressOne(GptqStep(4, 32, true), weight, &statistics);
   EXPECT_EQ(result.method, "rtn (fallback)");

@@ -28,7 +28,15 @@ at::Tensor RandomWeight(int64_t rows, int64_t columns, at::ScalarType dtype, uin
 InputStatistics StatisticsOf(const at::Tensor& inputs) {
   tensor::SecondMoment moment(inputs.size(1), at::kCPU);
   moment.Add(inputs);
-  return {moment.Full(), moment.tokens()};
+  return WithMoment(moment.Full(), moment.tokens());
+}
+
+InputStatistics WithMoment(const at::Tensor& second_moment, int64_t tokens) {
+  InputStatistics statistics;
+  statistics.second_moment = second_moment;
+  statistics.square_sum = second_moment.diagonal().clone();
+  statistics.tokens = tokens;
+  return statistics;
 }
 
 v1::Step GptqStep(int bits, int64_t group_size, bool symmetric) {

@@ -21,6 +21,9 @@ at::Tensor RandomWeight(int64_t rows, int64_t columns, at::ScalarType dtype, uin
 
 InputStatistics StatisticsOf(const at::Tensor& inputs);
 
+// Statistics with this second moment alone.
+InputStatistics WithMoment(const at::Tensor& second_moment, int64_t tokens);
+
 v1::Step GptqStep(int bits, int64_t group_size, bool symmetric);
 v1::Step RtnStep(int bits, int64_t group_size, bool symmetric);
 
