@@ -94,10 +94,14 @@ def test_random_model(name, length, tmp_path):
 
 @pytest.mark.parametrize("name", ["llama", "llama-llama3", "mistral-sliding", "qwen2", "qwen3"])
 def test_random_model_in_bf16(name, tmp_path):
+    """Two bf16 forwards differ by their roundings, which depend on the processor: ours is as near to fp32 as theirs."""
     folder = write(name, tmp_path / "model", torch.bfloat16)
     ids = tokens(3, 50)
+    exact = theirs(folder, ids)
     expected = theirs(folder, ids, torch.bfloat16)
-    assert cosine(ours(folder, ids, tmp_path, "bf16"), expected) > 0.9999
+    found = ours(folder, ids, tmp_path, "bf16")
+    assert cosine(found, expected) > 0.9997
+    assert np.sqrt(np.mean((found - exact) ** 2)) < 1.2 * np.sqrt(np.mean((expected - exact) ** 2))
 
 
 def cosine(a, b):
