@@ -13,6 +13,7 @@
 #include "absl/status/statusor.h"
 #include "calipress/v1/recipe.pb.h"
 #include "compress/checkpoint/compressed_tensors.h"
+#include "compress/checkpoint/spqr_layout.h"
 
 namespace calipress::method {
 
@@ -78,8 +79,7 @@ struct QuantizedWeight {
 // scale_group_size rows of one column group. A scale or a zero point is code * step + low, and a weight (code - zero
 // point) * scale.
 struct SpqrWeight {
-  int bits = 4, scale_bits = 3, zero_bits = 3;
-  int64_t group_size = 16, scale_group_size = 16;
+  checkpoint::SpqrScheme scheme;
   at::Tensor order;                    // int32 [in]: the column that each column of codes is; undefined: itself
   at::Tensor codes;                    // uint8 [out, in]; 0 for outliers
   at::Tensor scale_codes, zero_codes;  // uint8 [out, groups]
@@ -157,5 +157,7 @@ absl::StatusOr<std::unique_ptr<Transform>> MakeTransform(const v1::Step& step);
 at::Tensor Dequantize(const QuantizedWeight& weight);
 // The same of SpQR's: [out, in] in the checkpoint's dtype, on the CPU. Codes, order and columns are in range.
 at::Tensor DequantizeSpqr(const SpqrWeight& weight);
+// The weight as compress/checkpoint writes it; a view of the tensors' memory.
+checkpoint::SpqrView ViewOf(const SpqrWeight& weight);
 
 }  // namespace calipress::method

@@ -8,6 +8,8 @@
 #include <c10/util/BFloat16.h>
 #include <c10/util/Half.h>
 
+#include "compress/checkpoint/spqr_layout.h"
+
 namespace calipress::method::spqr {
 
 // The grid of one run of scales or zero points: value = code * step + low, with step and low in the checkpoint's dtype.
@@ -17,11 +19,8 @@ struct RunGrid {
   T step = T(0.0f);
   T low = T(0.0f);
 
-  // What a loader computes: the product is exact in double, the sum is rounded to fp32.
-  float Value(int code) const {
-    return static_cast<float>(static_cast<double>(code) * static_cast<double>(static_cast<float>(step)) +
-                              static_cast<double>(static_cast<float>(low)));
-  }
+  // What a loader computes.
+  float Value(int code) const { return checkpoint::SpqrLevel(code, static_cast<float>(step), static_cast<float>(low)); }
 };
 
 // Saturates where T would overflow.

@@ -23,7 +23,6 @@ namespace {
 
 struct Options {
   spqr::SweepOptions sweep;
-  bool act_order = true;
   double damping = 1.0;
   bool fail = false;  // rather than fall back to round-to-nearest in SpQR's grids
 };
@@ -47,7 +46,7 @@ class Spqr : public Method {
                                    " hold NaN or Inf (or overflow fp32 when squared); the model breaks on the " +
                                    "calibration data: check it on the same text first");
     }
-    gptq::ColumnPlan plan = gptq::PlanColumns(moment, options_.act_order);
+    gptq::ColumnPlan plan = gptq::PlanColumns(moment, options_.sweep.act_order);
     std::string cause = "no calibration token gave it an input other than zero";
     std::optional<gptq::Factor> factor;
     if (plan.mean > 0.0) {
@@ -177,7 +176,7 @@ absl::StatusOr<std::unique_ptr<Method>> MakeSpqr(const v1::Step& step) {
   options.sweep.scale_group_size = run;
   if (spqr.outlier_threshold() > 0.0) options.sweep.outlier_threshold = spqr.outlier_threshold();
   options.sweep.leave_one_out = !spqr.simplified_outliers();
-  options.act_order = spqr.act_order();
+  options.sweep.act_order = spqr.act_order();
   options.damping = spqr.damping();
   options.fail = spqr.on_numeric_failure() == v1::ON_NUMERIC_FAILURE_FAIL;
   return std::make_unique<Spqr>(options);

@@ -247,18 +247,19 @@ class ItemSweep {
 void Allocate(const SweepOptions& options, const gptq::ColumnPlan& plan, const at::Tensor& weight, SpqrWeight& out) {
   const int64_t rows = weight.size(0), columns = weight.size(1), groups = columns / options.group_size;
   const int64_t runs = (rows + options.scale_group_size - 1) / options.scale_group_size;
-  out.bits = options.bits;
-  out.scale_bits = options.scale_bits;
-  out.zero_bits = options.zero_bits;
-  out.group_size = options.group_size;
-  out.scale_group_size = options.scale_group_size;
+  out.scheme = {.bits = options.bits,
+                .scale_bits = options.scale_bits,
+                .zero_bits = options.zero_bits,
+                .group_size = options.group_size,
+                .scale_group_size = options.scale_group_size,
+                .act_order = options.act_order};
   out.codes = at::empty({rows, columns}, at::kByte);
   out.scale_codes = at::empty({rows, groups}, at::kByte);
   out.zero_codes = at::empty({rows, groups}, at::kByte);
   for (at::Tensor* grid : {&out.scale_steps, &out.scale_lows, &out.zero_steps, &out.zero_lows}) {
     *grid = at::empty({runs, groups}, weight.scalar_type());
   }
-  if (!std::is_sorted(plan.order.begin(), plan.order.end())) out.order = at::tensor(plan.order, at::kInt);
+  if (options.act_order) out.order = at::tensor(plan.order, at::kInt);
 }
 
 // Compressed sparse rows, columns ascending.

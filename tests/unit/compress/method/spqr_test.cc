@@ -17,8 +17,9 @@ namespace {
 
 constexpr double kInfinite = std::numeric_limits<double>::infinity();
 
-spqr::SweepTask SweepOne(const spqr::SweepOptions& options, const at::Tensor& weight, const at::Tensor& moment,
-                         bool act_order, double damping, const spqr::TileKernel& kernel = spqr::BestTileKernel()) {
+spqr::SweepTask SweepOne(spqr::SweepOptions options, const at::Tensor& weight, const at::Tensor& moment, bool act_order,
+                         double damping, const spqr::TileKernel& kernel = spqr::BestTileKernel()) {
+  options.act_order = act_order;
   const gptq::ColumnPlan plan = gptq::PlanColumns(moment, act_order);
   const gptq::Factor factor = *gptq::Factorize(moment, plan, damping);
   std::vector<spqr::SweepTask> tasks(1);
@@ -213,6 +214,45 @@ TEST(Spqr, OutliersAreKeptInTheCheckpointsDtype) {
   // Both go through the rows with columns ascending.
   EXPECT_TRUE(at::equal(result.weight.masked_select(mask), spqr.outlier_values));
   EXPECT_EQ(result.weight.scalar_type(), at::kHalf);
+}
+
+TEST(Spqr, WeightIsWhatALoaderReads) {
+  for (at::ScalarType dtype : {at::kBFloat16, at::kHalf, at::kFloat}) {
+    for (bool act_order : {true, false}) {
+      Case c;
+      c.dtype = dtype;
+      c.rows = 37;
+      const InputStatistics statistics = StatisticsOf(CorrelatedInputs(400, c.columns, 45));
+      v1::Step step = SpqrStep(3, 0.1);
+      step.mutable_spqr()->set_act_order(act_order);
+      const LinearResult result = CompressOne(step, HeavyWeight(c, 46), &statistics);
+      const checkpoint::SpqrView view = ViewOf(*result.spqr);
+      std::vector<char> bytes;
+      ASSERT_TRUE(checkpoint::EncodeSpqr(view, [&](const void* data, int64_t size) {
+                    bytes.insert(bytes.end(), static_cast<const char*>(data), static_cast<const char*>(data) + size);
+                    return absl::OkStatus();
+                  }).ok());
+      const auto plans = checkpoint::SpqrLinearPlan("m", c.rows, c.columns, view.scheme, view.dtype, view.Outliers());
+      const auto linear = checkpoint::DecodeSpqr(
+          "m", c.rows, c.columns, view.scheme,
+          [&](std::string_view name) -> absl::StatusOr<std::optional<checkpoint::SpqrTensorBytes>> {
+            int64_t at = 0;
+            for (const auto& plan : plans) {
+              const int64_t size = checkpoint::TensorBytes(plan);
+              if (plan.name == "m." + std::string(name)) {
+                return checkpoint::SpqrTensorBytes{
+                    plan.dtype, plan.shape, {bytes.begin() + at, bytes.begin() + at + size}};
+              }
+              at += size;
+            }
+            return std::nullopt;
+          });
+      ASSERT_TRUE(linear.ok()) << linear.status();
+      at::Tensor loaded = at::empty_like(result.weight);
+      checkpoint::DequantizeSpqrRows(linear->View(), 0, c.rows, loaded.mutable_data_ptr());
+      EXPECT_TRUE(at::equal(loaded, result.weight)) << dtype << act_order;
+    }
+  }
 }
 
 TEST(Spqr, ThreadsAndNeighboursChangeNoBit) {
