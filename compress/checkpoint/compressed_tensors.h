@@ -1,12 +1,14 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "compress/checkpoint/safetensors.h"
+#include "compress/checkpoint/spqr_layout.h"
 
 namespace calipress::checkpoint {
 
@@ -95,8 +97,12 @@ struct QuantizationConfig {
   std::vector<QuantizationScheme> schemes;        // one per config group
   std::vector<std::vector<std::string>> targets;  // of each group
   std::vector<std::string> ignore;
-  // Null where the module is dense.
+  std::optional<SpqrQuantization> spqr;  // instead of groups: a checkpoint in SpQR's layout
+  bool empty() const { return schemes.empty() && !spqr; }
+  // Null where the module is dense, or in SpQR's layout.
   const QuantizationScheme* SchemeOf(std::string_view module) const;
+  // Null where the module, a linear, is not in SpQR's layout.
+  const SpqrScheme* SpqrSchemeOf(std::string_view module) const;
 };
 absl::StatusOr<QuantizationConfig> ParseQuantizationConfig(std::string_view config_json);
 

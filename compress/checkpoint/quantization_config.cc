@@ -31,7 +31,7 @@ Json WeightsEntry(const QuantizationScheme& scheme) {
 absl::Status Unsupported(std::string_view what) {
   return PreconditionError(reason::kUnsupportedModel,
                            "quantization_config: " + std::string(what) +
-                               "; calipress reads compressed-tensors in the pack-quantized format");
+                               "; calipress reads compressed-tensors in the pack-quantized format, and spqr");
 }
 
 absl::StatusOr<QuantizationScheme> ReadScheme(const Json& weights) {
@@ -147,6 +147,8 @@ absl::StatusOr<QuantizationConfig> ParseQuantizationConfig(std::string_view conf
   const auto entry = config.find("quantization_config");
   if (entry == config.end() || entry->is_null()) return parsed;
   if (!entry->is_object()) return Unsupported("it is not an object");
+  CALIPRESS_ASSIGN_OR_RETURN(parsed.spqr, ParseSpqrConfig(config_json));
+  if (parsed.spqr) return parsed;
   if (entry->value("quant_method", Json()) != "compressed-tensors") {
     return Unsupported("quant_method is " + Printable(entry->value("quant_method", Json()).dump()));
   }
@@ -184,6 +186,11 @@ absl::StatusOr<QuantizationConfig> ParseQuantizationConfig(std::string_view conf
     CALIPRESS_RETURN_IF_ERROR(ReadNames((*entry)["ignore"], "ignore", &parsed.ignore));
   }
   return parsed;
+}
+
+const SpqrScheme* QuantizationConfig::SpqrSchemeOf(std::string_view module) const {
+  if (!spqr || std::find(spqr->dense.begin(), spqr->dense.end(), module) != spqr->dense.end()) return nullptr;
+  return &spqr->scheme;
 }
 
 const QuantizationScheme* QuantizationConfig::SchemeOf(std::string_view module) const {

@@ -1,5 +1,7 @@
 #include "compress/engine/assemble_phase.h"
 
+#include <algorithm>
+#include <utility>
 #include <vector>
 
 #include "compress/base/error.h"
@@ -16,6 +18,20 @@ std::string BlockUri(const StageContext& context, int64_t block) {
   const worker::v1::FinishedBlock* finished = context.Finished(block);
   return finished != nullptr ? finished->uri()
                              : storage::JoinUri(context.assignment.staging_uri(), BlockFileName(block));
+}
+
+// The tensors of a staged block as its header has them, in file order.
+absl::StatusOr<std::vector<checkpoint::TensorPlan>> StagedTensors(StageContext& context, int64_t block) {
+  CALIPRESS_ASSIGN_OR_RETURN(const auto reader,
+                             checkpoint::ModelReader::OpenFile(context.store(), BlockUri(context, block)));
+  std::vector<checkpoint::TensorInfo> tensors = reader->tensors();
+  // Tensors of no bytes share an offset with the next one: by name then, which every rank does alike.
+  std::stable_sort(tensors.begin(), tensors.end(), [](const auto& a, const auto& b) {
+    return std::pair(a.offset, a.bytes) < std::pair(b.offset, b.bytes);
+  });
+  std::vector<checkpoint::TensorPlan> plan;
+  for (const auto& tensor : tensors) plan.push_back({tensor.name, tensor.dtype, tensor.shape});
+  return plan;
 }
 
 absl::Status CopyTensor(const checkpoint::ModelReader& reader, const checkpoint::TensorPlan& planned,
@@ -66,7 +82,12 @@ absl::Status WriteShard(StageContext& context, const PlannedShard& shard) {
 }  // namespace
 
 absl::Status AssembleShards(StageContext& context) {
-  const auto shards = PlanShards(*context.model, context.recipe());
+  std::vector<std::vector<checkpoint::TensorPlan>> blocks;
+  for (int64_t block = 0; block < context.spec().blocks; ++block) {
+    CALIPRESS_RETURN_IF_ERROR(context.cancellation.status());
+    CALIPRESS_ASSIGN_OR_RETURN(blocks.emplace_back(), StagedTensors(context, block));
+  }
+  const auto shards = PlanShards(*context.model, context.recipe(), blocks);
   for (size_t i = context.rank(); i < shards.size(); i += context.world_size()) {
     context.observer.OnProgress(kAssemblePhase, static_cast<double>(i) / shards.size(), shards[i].file);
     TimedActivity timed(context.activities, Activity::kWrite);

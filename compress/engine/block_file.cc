@@ -69,6 +69,30 @@ absl::Status AppendPacked(checkpoint::SafetensorsWriter& writer, const method::Q
   return writer.Append(words.data(), words.size() * sizeof(int32_t));
 }
 
+absl::Status AppendSpqr(checkpoint::SafetensorsWriter& writer, const method::SpqrWeight& weight) {
+  return checkpoint::EncodeSpqr(method::ViewOf(weight),
+                                [&](const void* data, int64_t bytes) { return writer.Append(data, bytes); });
+}
+
+const method::LinearResult* ResultOf(const CompressedBlock& block, const arch::LinearSpec* linear) {
+  if (linear == nullptr) return nullptr;
+  for (const auto& [name, result] : block.linears) {
+    if (name == linear->module) return &result;
+  }
+  return nullptr;
+}
+
+// Of the tensors that hold the linear: codes, grids, outliers.
+double BitsPerWeight(const std::vector<checkpoint::TensorPlan>& plan, const arch::LinearSpec& linear) {
+  int64_t bytes = 0;
+  for (const checkpoint::TensorPlan& tensor : plan) bytes += checkpoint::TensorBytes(tensor);
+  return 8.0 * static_cast<double>(bytes) / (static_cast<double>(linear.out) * static_cast<double>(linear.in));
+}
+
+int64_t OutliersOf(const method::LinearResult* result) {
+  return result != nullptr && result->spqr ? result->spqr->outlier_columns.numel() : 0;
+}
+
 }  // namespace
 
 std::string BlockFileName(int64_t block) {
@@ -77,14 +101,19 @@ std::string BlockFileName(int64_t block) {
   return name;
 }
 
-std::vector<checkpoint::TensorPlan> BlockFilePlan(const OpenModel& model, const v1::Recipe& recipe, int64_t block) {
-  const auto linears = arch::BlockLinears(model.spec, block);
+std::vector<checkpoint::TensorPlan> BlockFilePlan(const OpenModel& model, const v1::Recipe& recipe,
+                                                  const CompressedBlock& block) {
+  const auto linears = arch::BlockLinears(model.spec, block.index);
   std::vector<checkpoint::TensorPlan> plan;
-  for (const auto& tensor : arch::BlockTensors(model.spec, block)) {
+  for (const auto& tensor : arch::BlockTensors(model.spec, block.index)) {
     const Dtype dtype = DtypeOf(model, tensor.name);
     const arch::LinearSpec* linear = LinearOfWeight(tensor.name, linears);
-    if (linear != nullptr && recipe::SchemeFor(recipe, linear->module)) {
-      for (auto& packed : recipe::LinearTensors(recipe, *linear, model.spec.dtype)) plan.push_back(std::move(packed));
+    if (linear != nullptr &&
+        (recipe::SchemeFor(recipe, linear->module) || recipe::SpqrSchemeFor(recipe, linear->module))) {
+      for (auto& packed :
+           recipe::LinearTensors(recipe, *linear, model.spec.dtype, OutliersOf(ResultOf(block, linear)))) {
+        plan.push_back(std::move(packed));
+      }
     } else {
       plan.push_back({tensor.name, dtype, tensor.shape});
     }
@@ -95,23 +124,29 @@ std::vector<checkpoint::TensorPlan> BlockFilePlan(const OpenModel& model, const 
 absl::StatusOr<worker::v1::FinishedBlock> WriteBlockFile(storage::ObjectStore& store, const OpenModel& model,
                                                          const v1::Recipe& recipe, const CompressedBlock& block,
                                                          const std::string& uri) {
-  CALIPRESS_ASSIGN_OR_RETURN(
-      auto writer, checkpoint::SafetensorsWriter::Create(store, uri, BlockFilePlan(model, recipe, block.index)));
+  CALIPRESS_ASSIGN_OR_RETURN(auto writer,
+                             checkpoint::SafetensorsWriter::Create(store, uri, BlockFilePlan(model, recipe, block)));
   const auto linears = arch::BlockLinears(model.spec, block.index);
   worker::v1::FinishedBlock finished;
   for (const auto& tensor : arch::BlockTensors(model.spec, block.index)) {
     const arch::LinearSpec* linear = LinearOfWeight(tensor.name, linears);
-    const method::LinearResult* result = nullptr;
-    for (const auto& [name, candidate] : block.linears) {
-      if (linear != nullptr && name == linear->module) result = &candidate;
-    }
+    const method::LinearResult* result = ResultOf(block, linear);
+    const bool dense = recipe.output().format() == "dense";
     const auto changed = block.changed.find(tensor.name);
     if (result == nullptr && changed != block.changed.end()) {
       CALIPRESS_RETURN_IF_ERROR(AppendTensor(*writer, changed->second, DtypeOf(model, tensor.name)));
     } else if (result == nullptr) {
       CALIPRESS_RETURN_IF_ERROR(CopyTensor(*model.reader, tensor.name, *writer));
+    } else if (result->quantized && dense) {
+      CALIPRESS_RETURN_IF_ERROR(
+          AppendTensor(*writer, method::Dequantize(*result->quantized), DtypeOf(model, tensor.name)));
     } else if (result->quantized) {
       CALIPRESS_RETURN_IF_ERROR(AppendPacked(*writer, *result->quantized));
+    } else if (result->spqr && dense) {
+      CALIPRESS_RETURN_IF_ERROR(
+          AppendTensor(*writer, method::DequantizeSpqr(*result->spqr), DtypeOf(model, tensor.name)));
+    } else if (result->spqr) {
+      CALIPRESS_RETURN_IF_ERROR(AppendSpqr(*writer, *result->spqr));
     } else {
       CALIPRESS_RETURN_IF_ERROR(AppendTensor(*writer, result->weight, DtypeOf(model, tensor.name)));
     }
@@ -119,6 +154,11 @@ absl::StatusOr<worker::v1::FinishedBlock> WriteBlockFile(storage::ObjectStore& s
   CALIPRESS_RETURN_IF_ERROR(writer->Close());
   for (const auto& [name, result] : block.linears) {
     auto* linear = finished.add_linears();
+    for (const arch::LinearSpec& spec : linears) {
+      if (spec.module != name) continue;
+      linear->set_bits_per_weight(
+          BitsPerWeight(recipe::LinearTensors(recipe, spec, model.spec.dtype, OutliersOf(&result)), spec));
+    }
     linear->set_name(name);
     linear->set_method(result.method);
     linear->set_relative_error(result.relative_error);
@@ -137,8 +177,16 @@ absl::StatusOr<worker::v1::FinishedBlock> WriteBlockFile(storage::ObjectStore& s
 
 checkpoint::QuantizationConfig ResultQuantization(const arch::ArchSpec& spec, const v1::Recipe& recipe) {
   checkpoint::QuantizationConfig config;
+  checkpoint::SpqrQuantization spqr;
+  spqr.dense.emplace_back(arch::HeadModule(spec));
   for (int64_t block = 0; block < spec.blocks; ++block) {
     for (const auto& linear : arch::BlockLinears(spec, block)) {
+      if (const auto scheme = recipe::SpqrSchemeFor(recipe, linear.module)) {
+        spqr.scheme = *scheme;
+        config.spqr.emplace();
+        continue;
+      }
+      spqr.dense.push_back(linear.module);
       const auto scheme = recipe::SchemeFor(recipe, linear.module);
       if (!scheme) continue;
       size_t group = 0;
@@ -150,6 +198,7 @@ checkpoint::QuantizationConfig ResultQuantization(const arch::ArchSpec& spec, co
       config.targets[group].push_back(linear.module);
     }
   }
+  if (config.spqr) config.spqr = std::move(spqr);
   return config;
 }
 

@@ -22,9 +22,10 @@ struct CompressedBlock {
   std::map<std::string, at::Tensor> changed;
 };
 
-// The tensors of one block as the finished checkpoint has them, in its order: packed where a step quantizes the linear,
-// the rest as in the source. The same for every attempt and worker count.
-std::vector<checkpoint::TensorPlan> BlockFilePlan(const OpenModel& model, const v1::Recipe& recipe, int64_t block);
+// The tensors of a solved block as the finished checkpoint has them, in its order: packed where a step quantizes the
+// linear, the rest as in the source. The same for every attempt and worker count.
+std::vector<checkpoint::TensorPlan> BlockFilePlan(const OpenModel& model, const v1::Recipe& recipe,
+                                                  const CompressedBlock& block);
 
 // Writes the block's file; `uri` is complete and visible when it returns. Tensors that no step touched are copied from
 // the source as they are.

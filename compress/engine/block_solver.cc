@@ -144,7 +144,7 @@ void BlockSolver::Finish(int input, Work& work) {
   }
   if (result.relative_error > 0.0) RelativeErrorHistogram(result.method).Observe(result.relative_error);
   block_.ReplaceWeight(work.linear->spec.role, result.weight);
-  // The weight lives in the block from here on; what is written is the codes.
+  // The weight lives in the block from here on; codes are written, or dequantized again.
   if (result.quantized || result.spqr) result.weight = at::Tensor();
   result_.linears.emplace_back(work.task.module, std::move(result));
 }

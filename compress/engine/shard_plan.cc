@@ -1,5 +1,6 @@
 #include "compress/engine/shard_plan.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <set>
 
@@ -20,7 +21,8 @@ bool IsDerived(const arch::ArchSpec& spec, const std::string& name) {
          (spec.tied_embeddings && name == std::string(arch::HeadModule(spec)) + ".weight");
 }
 
-std::vector<PlannedTensor> AllTensors(const OpenModel& model, const v1::Recipe& recipe) {
+std::vector<PlannedTensor> AllTensors(const OpenModel& model,
+                                      const std::vector<std::vector<checkpoint::TensorPlan>>& blocks) {
   std::vector<PlannedTensor> all, tail;
   std::set<std::string> known;
   auto source = [&](const std::string& name, std::vector<PlannedTensor>* to) {
@@ -33,7 +35,7 @@ std::vector<PlannedTensor> AllTensors(const OpenModel& model, const v1::Recipe& 
   }
   for (int64_t block = 0; block < model.spec.blocks; ++block) {
     for (const auto& tensor : arch::BlockTensors(model.spec, block)) known.insert(tensor.name);
-    for (auto& tensor : BlockFilePlan(model, recipe, block)) all.push_back({std::move(tensor), block});
+    for (const auto& tensor : blocks[block]) all.push_back({tensor, block});
   }
   all.insert(all.end(), tail.begin(), tail.end());
   for (const auto& tensor : model.reader->tensors()) {
@@ -42,13 +44,29 @@ std::vector<PlannedTensor> AllTensors(const OpenModel& model, const v1::Recipe& 
   return all;
 }
 
+// Loaders that map a file want each number on a multiple of its size. Where the order of blocks breaks that (an odd
+// number of SpQR's outliers), the shard goes by size of number, the largest first: then it holds by itself.
+void Align(std::vector<PlannedTensor>& tensors) {
+  int64_t offset = 0;
+  bool aligned = true;
+  for (const PlannedTensor& planned : tensors) {
+    aligned = aligned && offset % DtypeBytes(planned.tensor.dtype) == 0;
+    offset += checkpoint::TensorBytes(planned.tensor);
+  }
+  if (aligned) return;
+  std::stable_sort(tensors.begin(), tensors.end(), [](const PlannedTensor& a, const PlannedTensor& b) {
+    return DtypeBytes(a.tensor.dtype) > DtypeBytes(b.tensor.dtype);
+  });
+}
+
 }  // namespace
 
-std::vector<PlannedShard> PlanShards(const OpenModel& model, const v1::Recipe& recipe) {
+std::vector<PlannedShard> PlanShards(const OpenModel& model, const v1::Recipe& recipe,
+                                     const std::vector<std::vector<checkpoint::TensorPlan>>& blocks) {
   const int64_t limit = recipe.output().has_max_shard_bytes() ? recipe.output().max_shard_bytes() : kDefaultShardBytes;
   std::vector<PlannedShard> shards;
   int64_t filled = 0;
-  for (auto& planned : AllTensors(model, recipe)) {
+  for (auto& planned : AllTensors(model, blocks)) {
     const int64_t bytes = checkpoint::TensorBytes(planned.tensor);
     if (shards.empty() || (filled > 0 && filled + bytes > limit)) {
       shards.emplace_back();
@@ -58,6 +76,7 @@ std::vector<PlannedShard> PlanShards(const OpenModel& model, const v1::Recipe& r
     shards.back().tensors.push_back(std::move(planned));
   }
   for (size_t i = 0; i < shards.size(); ++i) {
+    Align(shards[i].tensors);
     char name[64] = "model.safetensors";
     if (shards.size() > 1) {
       std::snprintf(name, sizeof name, "model-%05zu-of-%05zu.safetensors", i + 1, shards.size());

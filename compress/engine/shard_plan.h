@@ -21,7 +21,9 @@ struct PlannedShard {
 
 // The finished checkpoint's files: embedding, blocks in order, final norm, head, anything else that the source has;
 // filled greedily to `max_shard_bytes` of tensor data. Tensors that loaders make themselves (rotary tables, a head that
-// is tied to the embedding) are left out. A function of the model and the recipe alone.
-std::vector<PlannedShard> PlanShards(const OpenModel& model, const v1::Recipe& recipe);
+// is tied to the embedding) are left out. `blocks` has the tensors of each block's staged file in its order: how many
+// bytes a block takes may show only when it is solved. Numbers lie on multiples of their size. The same on every rank.
+std::vector<PlannedShard> PlanShards(const OpenModel& model, const v1::Recipe& recipe,
+                                     const std::vector<std::vector<checkpoint::TensorPlan>>& blocks);
 
 }  // namespace calipress::engine

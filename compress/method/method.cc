@@ -4,6 +4,7 @@
 #include "compress/base/status_macros.h"
 #include "compress/method/quantize/gptq/gptq.h"
 #include "compress/method/quantize/rtn/rtn.h"
+#include "compress/method/quantize/spqr/spqr.h"
 
 namespace calipress::method {
 namespace {
@@ -20,6 +21,7 @@ struct Entry {
 constexpr Entry kMethods[] = {
     {v1::Step::kRtn, MakeRtn, nullptr},
     {v1::Step::kGptq, MakeGptq, nullptr},
+    {v1::Step::kSpqr, MakeSpqr, nullptr},
 };
 
 absl::StatusOr<Entry> Find(const v1::Step& step) {

@@ -13,6 +13,7 @@
 #include "absl/status/statusor.h"
 #include "calipress/v1/recipe.pb.h"
 #include "compress/checkpoint/compressed_tensors.h"
+#include "compress/checkpoint/spqr_layout.h"
 
 namespace calipress::method {
 
@@ -73,25 +74,26 @@ struct QuantizedWeight {
   at::Tensor input_scale;  // fp32 [1] where activations are kStatic
 };
 
-// What SpQR makes of a weight (methods.md 6.4); tests/ and docs/formats/spqr.md have the layout on disk.
+// What SpQR makes of a weight (methods.md 6.4); docs/formats/spqr.md has the layout on disk. Columns of codes are in
+// the order in which they were quantized, and groups are runs of group_size of them; second-level runs are
+// scale_group_size rows of one column group. A scale or a zero point is code * step + low, and a weight (code - zero
+// point) * scale.
 struct SpqrWeight {
-  int bits = 4, scale_bits = 3, zero_bits = 3;
-  int64_t group_size = 16, scale_group_size = 16;
-  at::Tensor codes;        // uint8 [out, in]
-  at::Tensor scale_codes;  // uint8 [out, groups]
-  at::Tensor zero_codes;   // uint8 [out, groups]
-  // Second level: value = (code - zero) * scale, one pair per scale_group_size rows and column group.
-  at::Tensor scale_scales, scale_zeros;  // fp32 [ceil(out / scale_group_size), groups]
-  at::Tensor zero_scales, zero_zeros;    // fp32 [ceil(out / scale_group_size), groups]
-  // Compressed sparse rows of the outliers, which replace what the codes say.
-  at::Tensor outlier_offsets;  // int64 [out + 1]
+  checkpoint::SpqrScheme scheme;
+  at::Tensor order;                    // int32 [in]: the column that each column of codes is; undefined: itself
+  at::Tensor codes;                    // uint8 [out, in]; 0 for outliers
+  at::Tensor scale_codes, zero_codes;  // uint8 [out, groups]
+  // The checkpoint's dtype, [ceil(out / scale_group_size), groups].
+  at::Tensor scale_steps, scale_lows, zero_steps, zero_lows;
+  // Compressed sparse rows of the outliers, which replace what the codes say; columns of the weight, ascending.
+  at::Tensor outlier_offsets;  // int32 [out + 1]
   at::Tensor outlier_columns;  // int32 [count]
-  at::Tensor outlier_values;   // [count] in the checkpoint's dtype
+  at::Tensor outlier_values;   // [count], the checkpoint's dtype
 };
 
 struct LinearResult {
   // What the model computes with from now on: [out, in] in the checkpoint's dtype; equal to the bit to what a loader
-  // makes of `quantized`.
+  // makes of `quantized` or `spqr`.
   at::Tensor weight;
   std::optional<QuantizedWeight> quantized;
   std::optional<SpqrWeight> spqr;
@@ -153,5 +155,9 @@ absl::StatusOr<std::unique_ptr<Transform>> MakeTransform(const v1::Step& step);
 
 // The weight that a loader makes of the codes: (codes - zero_points) * scales in the scales' dtype, [out, in].
 at::Tensor Dequantize(const QuantizedWeight& weight);
+// The same of SpQR's: [out, in] in the checkpoint's dtype, on the CPU. Codes, order and columns are in range.
+at::Tensor DequantizeSpqr(const SpqrWeight& weight);
+// The weight as compress/checkpoint writes it; a view of the tensors' memory.
+checkpoint::SpqrView ViewOf(const SpqrWeight& weight);
 
 }  // namespace calipress::method

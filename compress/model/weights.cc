@@ -57,8 +57,11 @@ class CheckpointSource : public WeightSource {
       : reader_(reader), quantization_(std::move(quantization)), dtype_(dtype), device_(device) {}
 
   absl::StatusOr<at::Tensor> Load(const arch::TensorSpec& tensor) const override {
+    const checkpoint::SpqrScheme* spqr = quantization_.spqr ? SpqrSchemeOf(tensor) : nullptr;
     const QuantizationScheme* scheme = SchemeOf(tensor);
-    absl::StatusOr<at::Tensor> loaded = scheme == nullptr ? LoadPlain(tensor) : LoadPacked(tensor, *scheme);
+    absl::StatusOr<at::Tensor> loaded = spqr != nullptr     ? LoadSpqr(tensor, *spqr)
+                                        : scheme == nullptr ? LoadPlain(tensor)
+                                                            : LoadPacked(tensor, *scheme);
     CALIPRESS_RETURN_IF_ERROR(loaded.status());
     const at::Tensor converted = loaded->to(dtype_);
     if (!AllFinite(converted)) {
@@ -73,11 +76,41 @@ class CheckpointSource : public WeightSource {
   }
 
  private:
-  const QuantizationScheme* SchemeOf(const arch::TensorSpec& tensor) const {
+  // Empty where the tensor is not a linear's weight.
+  static std::string_view ModuleOf(const arch::TensorSpec& tensor) {
     constexpr std::string_view kSuffix = ".weight";
     const std::string_view name = tensor.name;
-    if (!(arch::IsLinear(tensor.role) || tensor.role == Role::kHead) || !name.ends_with(kSuffix)) return nullptr;
-    return quantization_.SchemeOf(name.substr(0, name.size() - kSuffix.size()));
+    if (!(arch::IsLinear(tensor.role) || tensor.role == Role::kHead) || !name.ends_with(kSuffix)) return {};
+    return name.substr(0, name.size() - kSuffix.size());
+  }
+
+  const QuantizationScheme* SchemeOf(const arch::TensorSpec& tensor) const {
+    const std::string_view module = ModuleOf(tensor);
+    return module.empty() ? nullptr : quantization_.SchemeOf(module);
+  }
+
+  const checkpoint::SpqrScheme* SpqrSchemeOf(const arch::TensorSpec& tensor) const {
+    const std::string_view module = ModuleOf(tensor);
+    return module.empty() ? nullptr : quantization_.SpqrSchemeOf(module);
+  }
+
+  absl::StatusOr<at::Tensor> LoadSpqr(const arch::TensorSpec& tensor, const checkpoint::SpqrScheme& scheme) const {
+    const std::string module(ModuleOf(tensor));
+    const auto read = [&](std::string_view name) -> absl::StatusOr<std::optional<checkpoint::SpqrTensorBytes>> {
+      const TensorInfo* info = reader_.Find(module + "." + std::string(name));
+      if (info == nullptr) return std::nullopt;
+      checkpoint::SpqrTensorBytes bytes{info->dtype, info->shape, std::vector<char>(info->bytes)};
+      CALIPRESS_RETURN_IF_ERROR(reader_.Read(*info, bytes.bytes.data()));
+      return bytes;
+    };
+    CALIPRESS_ASSIGN_OR_RETURN(const checkpoint::SpqrLinear linear,
+                               checkpoint::DecodeSpqr(module, tensor.shape.at(0), tensor.shape.at(1), scheme, read));
+    at::Tensor weight = at::empty(tensor.shape, ToScalarType(linear.dtype));
+    const checkpoint::SpqrView view = linear.View();
+    void* data = weight.mutable_data_ptr();
+    at::parallel_for(0, view.out, 16,
+                     [&](int64_t begin, int64_t end) { checkpoint::DequantizeSpqrRows(view, begin, end, data); });
+    return weight;
   }
 
   absl::StatusOr<const TensorInfo*> Find(const std::string& name, const std::vector<int64_t>& shape) const {

@@ -11,6 +11,7 @@
 #include "compress/arch/arch.h"
 #include "compress/base/error.h"
 #include "compress/checkpoint/compressed_tensors.h"
+#include "compress/checkpoint/spqr_layout.h"
 
 namespace calipress::recipe {
 
@@ -61,8 +62,12 @@ class StepTable {
   std::vector<Entry> entries_;
 };
 
-// The scheme that a linear ends with; none where no step quantizes it.
+// The integer or float scheme that a linear ends with in the result; none where no step quantizes it, where SpQR does,
+// or where the output is dense.
 std::optional<checkpoint::QuantizationScheme> SchemeFor(const v1::Recipe& recipe, std::string_view module);
+
+// SpQR's scheme, likewise.
+std::optional<checkpoint::SpqrScheme> SpqrSchemeFor(const v1::Recipe& recipe, std::string_view module);
 
 // True where `module` matches one of the patterns: "Linear", an exact path, or "re:<regex>" anchored at the start.
 // (Invalid expressions are violations in Validate and match nothing here.)
@@ -72,12 +77,15 @@ bool MatchesAny(const google::protobuf::RepeatedPtrField<std::string>& patterns,
 bool NeedsStatistics(const v1::Step& step);
 
 // The tensors that hold a linear's weight in the result, in the order they are written: "<module>.weight" in `dtype`
-// where no step quantizes it or the output's format is dense, what the format makes of it elsewhere.
-std::vector<checkpoint::TensorPlan> LinearTensors(const v1::Recipe& recipe, const arch::LinearSpec& linear,
-                                                  Dtype dtype);
+// where no step quantizes it or the output's format is dense, what the format makes of it elsewhere. `outliers`: how
+// many SpQR kept, which shows only when the linear is solved.
+std::vector<checkpoint::TensorPlan> LinearTensors(const v1::Recipe& recipe, const arch::LinearSpec& linear, Dtype dtype,
+                                                  int64_t outliers = 0);
 
-// The scheme that a step gives; only for steps that quantize. SpQR has none of these: its own layout.
+// The scheme that a step gives; only for steps that quantize. Of SpQR it has the bits and the groups of weights alone.
 checkpoint::QuantizationScheme SchemeOf(const v1::Step& step);
+// Of an SpQR step; unset options are the defaults.
+checkpoint::SpqrScheme SpqrSchemeOf(const v1::Spqr& spqr);
 
 // The name used in reports and metrics, which is the step's field in the recipe: "gptq", "rtn", "none".
 std::string MethodName(const v1::Step& step);

@@ -44,6 +44,23 @@ void ResolveStep(v1::Propagation propagation, v1::Step* step) {
       }
       break;
     }
+    case v1::Step::kSpqr: {
+      v1::Spqr* spqr = step->mutable_spqr();
+      const checkpoint::SpqrScheme scheme;
+      CALIPRESS_DEFAULT(spqr, bits, scheme.bits);
+      CALIPRESS_DEFAULT(spqr, group_size, static_cast<int32_t>(scheme.group_size));
+      CALIPRESS_DEFAULT(spqr, scale_bits, scheme.scale_bits);
+      CALIPRESS_DEFAULT(spqr, zero_bits, scheme.zero_bits);
+      CALIPRESS_DEFAULT(spqr, scale_group_size, static_cast<int32_t>(scheme.scale_group_size));
+      CALIPRESS_DEFAULT(spqr, outlier_threshold, 0.2);
+      CALIPRESS_DEFAULT(spqr, act_order, scheme.act_order);
+      CALIPRESS_DEFAULT(spqr, damping, 1.0);
+      CALIPRESS_DEFAULT(spqr, true_sequential, propagation != v1::PROPAGATION_ORIGINAL);
+      if (spqr->on_numeric_failure() == v1::ON_NUMERIC_FAILURE_UNSPECIFIED) {
+        spqr->set_on_numeric_failure(v1::ON_NUMERIC_FAILURE_FALLBACK);
+      }
+      break;
+    }
     default:
       break;
     case v1::Step::METHOD_NOT_SET:
@@ -87,7 +104,11 @@ v1::Recipe Resolve(const v1::Recipe& recipe, const arch::ArchSpec& spec) {
   if (resolved.has_calibration()) ResolveCalibration(default_length, resolved.mutable_calibration());
   if (resolved.steps_size() > 0 || resolved.has_output()) {
     v1::Output* output = resolved.mutable_output();
-    if (output->format().empty()) output->set_format("compressed-tensors");
+    if (output->format().empty()) {
+      const bool spqr = std::any_of(resolved.steps().begin(), resolved.steps().end(),
+                                    [](const v1::Step& step) { return step.has_spqr(); });
+      output->set_format(spqr ? "spqr" : "compressed-tensors");
+    }
     if (!output->has_max_shard_bytes()) output->set_max_shard_bytes(kDefaultShardBytes);
   }
   if (resolved.has_evaluation()) {

@@ -54,14 +54,35 @@ std::vector<int> StepsFor(const v1::Recipe& recipe, std::string_view module) {
   return StepTable(recipe).StepsFor(module);
 }
 
-std::optional<QuantizationScheme> SchemeFor(const v1::Recipe& recipe, std::string_view module) {
+namespace {
+
+// The step whose codes a linear is stored in; null where it is stored dense.
+const v1::Step* StoringStep(const v1::Recipe& recipe, std::string_view module) {
+  if (recipe.output().format() == "dense") return nullptr;
   const std::vector<int> steps = StepsFor(recipe, module);
-  if (steps.empty() || !Quantizes(recipe.steps(steps.back()))) return std::nullopt;
-  return SchemeOf(recipe.steps(steps.back()));
+  if (steps.empty() || !Quantizes(recipe.steps(steps.back()))) return nullptr;
+  return &recipe.steps(steps.back());
 }
 
-std::vector<checkpoint::TensorPlan> LinearTensors(const v1::Recipe& recipe, const arch::LinearSpec& linear,
-                                                  Dtype dtype) {
+}  // namespace
+
+std::optional<QuantizationScheme> SchemeFor(const v1::Recipe& recipe, std::string_view module) {
+  const v1::Step* step = StoringStep(recipe, module);
+  if (step == nullptr || step->has_spqr()) return std::nullopt;
+  return SchemeOf(*step);
+}
+
+std::optional<checkpoint::SpqrScheme> SpqrSchemeFor(const v1::Recipe& recipe, std::string_view module) {
+  const v1::Step* step = StoringStep(recipe, module);
+  if (step == nullptr || !step->has_spqr()) return std::nullopt;
+  return SpqrSchemeOf(step->spqr());
+}
+
+std::vector<checkpoint::TensorPlan> LinearTensors(const v1::Recipe& recipe, const arch::LinearSpec& linear, Dtype dtype,
+                                                  int64_t outliers) {
+  if (const auto spqr = SpqrSchemeFor(recipe, linear.module)) {
+    return checkpoint::SpqrLinearPlan(linear.module, linear.out, linear.in, *spqr, dtype, outliers);
+  }
   const auto scheme = SchemeFor(recipe, linear.module);
   if (!scheme) return {{linear.module + ".weight", dtype, {linear.out, linear.in}}};
   return checkpoint::PackedLinearPlan(linear.module, linear.out, linear.in, *scheme, dtype);
@@ -120,6 +141,11 @@ QuantizationScheme SchemeOf(const v1::Step& step) {
       scheme.symmetric = false;
       ReadGrid(step.awq(), &scheme);
       break;
+    case v1::Step::kSpqr: {
+      const checkpoint::SpqrScheme spqr = SpqrSchemeOf(step.spqr());
+      scheme = {.bits = spqr.bits, .group_size = spqr.group_size, .symmetric = false};
+      break;
+    }
     case v1::Step::kSparsegpt:
       ReadGrid(step.sparsegpt().quantize(), &scheme);
       break;
@@ -127,6 +153,17 @@ QuantizationScheme SchemeOf(const v1::Step& step) {
       break;
   }
   return scheme.Normalized();
+}
+
+checkpoint::SpqrScheme SpqrSchemeOf(const v1::Spqr& spqr) {
+  checkpoint::SpqrScheme scheme;
+  if (spqr.has_bits()) scheme.bits = spqr.bits();
+  if (spqr.has_scale_bits()) scheme.scale_bits = spqr.scale_bits();
+  if (spqr.has_zero_bits()) scheme.zero_bits = spqr.zero_bits();
+  if (spqr.has_group_size()) scheme.group_size = spqr.group_size();
+  if (spqr.has_scale_group_size()) scheme.scale_group_size = spqr.scale_group_size();
+  if (spqr.has_act_order()) scheme.act_order = spqr.act_order();
+  return scheme;
 }
 
 std::string MethodName(const v1::Step& step) {

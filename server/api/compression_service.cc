@@ -166,7 +166,7 @@ grpc::ServerUnaryReactor* CompressionService::GetServerInfo(grpc::CallbackServer
   // The recipe's schema is the list of methods.
   const auto* methods = v1::Step::descriptor()->FindOneofByName("method");
   for (int i = 0; i < methods->field_count(); ++i) info->add_methods(methods->field(i)->name());
-  info->add_formats("compressed-tensors");
+  for (const char* format : {"compressed-tensors", "spqr", "dense"}) info->add_formats(format);
   for (std::string& family : arch::KnownModelTypes()) info->add_model_families(std::move(family));
   for (const char* scheme : {"file", "s3", "gs", "abfs"}) info->add_storage_schemes(scheme);
   return Answer(context, absl::OkStatus());

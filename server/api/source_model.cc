@@ -46,6 +46,12 @@ class TensorCheck {
     return 0;
   }
 
+  // Of a vector; 0 where there is none of that name.
+  int64_t Length(const std::string& name) const {
+    const checkpoint::TensorInfo* tensor = reader_.Find(name);
+    return tensor == nullptr || tensor->shape.size() != 1 ? 0 : tensor->shape[0];
+  }
+
   absl::Status Result(const std::string& uri) const {
     if (problems_.empty()) return absl::OkStatus();
     const std::vector<std::string> shown(problems_.begin(),
@@ -63,13 +69,28 @@ class TensorCheck {
   std::vector<std::string> problems_;
 };
 
+// The tensors that hold a linear which is not dense.
+std::vector<checkpoint::TensorPlan> PackedPlan(const arch::LinearSpec& linear,
+                                               const checkpoint::QuantizationConfig& quantization, Dtype dtype,
+                                               const TensorCheck& check) {
+  const checkpoint::SpqrScheme* spqr = quantization.SpqrSchemeOf(linear.module);
+  if (spqr == nullptr) {
+    return checkpoint::PackedLinearPlan(linear.module, linear.out, linear.in, *quantization.SchemeOf(linear.module),
+                                        dtype);
+  }
+  // Their count is in the offsets, which are not read here; columns and values have to agree on it.
+  return checkpoint::SpqrLinearPlan(linear.module, linear.out, linear.in, *spqr, dtype,
+                                    check.Length(linear.module + ".outlier_values"));
+}
+
 // Bytes of a block's tensors as they lie in the checkpoint.
 int64_t LookAtBlock(const arch::ArchSpec& spec, int64_t block, const checkpoint::QuantizationConfig& quantization,
                     TensorCheck* check) {
   std::map<std::string, const arch::LinearSpec*> packed;
   const std::vector<arch::LinearSpec> linears = arch::BlockLinears(spec, block);
   for (const arch::LinearSpec& linear : linears) {
-    if (quantization.SchemeOf(linear.module) != nullptr) packed[linear.module + ".weight"] = &linear;
+    if (quantization.SchemeOf(linear.module) != nullptr || quantization.SpqrSchemeOf(linear.module) != nullptr)
+      packed[linear.module + ".weight"] = &linear;
   }
   int64_t bytes = 0;
   for (const arch::TensorSpec& tensor : arch::BlockTensors(spec, block)) {
@@ -79,8 +100,7 @@ int64_t LookAtBlock(const arch::ArchSpec& spec, int64_t block, const checkpoint:
       continue;
     }
     const arch::LinearSpec& linear = *found->second;
-    for (const checkpoint::TensorPlan& plan : checkpoint::PackedLinearPlan(
-             linear.module, linear.out, linear.in, *quantization.SchemeOf(linear.module), spec.dtype)) {
+    for (const checkpoint::TensorPlan& plan : PackedPlan(linear, quantization, spec.dtype, *check)) {
       // Scales may be kept in another floating dtype than the model's.
       bytes +=
           check->Look(plan.name, plan.shape, IsFloating(plan.dtype) ? std::nullopt : std::optional<Dtype>(plan.dtype));
@@ -102,7 +122,7 @@ absl::StatusOr<SourceModel> InspectModel(storage::ObjectStore& store, const std:
   SourceModel model;
   CALIPRESS_ASSIGN_OR_RETURN(model.spec, arch::ParseConfig(*config));
   CALIPRESS_ASSIGN_OR_RETURN(const auto quantization, checkpoint::ParseQuantizationConfig(*config));
-  model.quantized = !quantization.schemes.empty();
+  model.quantized = !quantization.empty();
   CALIPRESS_ASSIGN_OR_RETURN(const auto reader, checkpoint::ModelReader::Open(store, uri));
 
   TensorCheck check(*reader);

@@ -95,7 +95,9 @@ absl::StatusOr<Checkpoint> Design(storage::ObjectStore& store, const v1::Compres
     }
   }
   const LinearOutcome linears = LinearsOf(job.recipe(), spec);
-  if (linears.quantized.empty()) {
+  if (linears.spqr) {
+    CALIPRESS_ASSIGN_OR_RETURN(checkpoint.config, checkpoint::SpqrConfig(source_config, *linears.spqr, linears.dense));
+  } else if (linears.quantized.empty()) {
     checkpoint.config = source_config;
   } else {
     CALIPRESS_ASSIGN_OR_RETURN(checkpoint.config,

@@ -12,6 +12,8 @@ LinearOutcome LinearsOf(const v1::Recipe& recipe, const arch::ArchSpec& spec) {
     for (const arch::LinearSpec& linear : arch::BlockLinears(spec, block)) {
       if (const auto scheme = recipe::SchemeFor(recipe, linear.module)) {
         outcome.quantized.push_back({linear.module, *scheme});
+      } else if (const auto spqr = recipe::SpqrSchemeFor(recipe, linear.module)) {
+        outcome.spqr = *spqr;
       } else {
         outcome.dense.push_back(linear.module);
       }
@@ -27,7 +29,7 @@ std::map<std::string, std::vector<int64_t>> ExpectedTensors(const v1::Recipe& re
     for (const arch::TensorSpec& tensor : arch::BlockTensors(spec, block)) expected[tensor.name] = tensor.shape;
     for (const arch::LinearSpec& linear : arch::BlockLinears(spec, block)) {
       expected.erase(linear.module + ".weight");
-      for (const checkpoint::TensorPlan& plan : recipe::LinearTensors(recipe, linear, spec.dtype)) {
+      for (const checkpoint::TensorPlan& plan : recipe::LinearTensors(recipe, linear, spec.dtype, kAnySize)) {
         expected[plan.name] = plan.shape;
       }
     }

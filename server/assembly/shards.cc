@@ -1,5 +1,6 @@
 #include "server/assembly/shards.h"
 
+#include <algorithm>
 #include <set>
 
 #include "absl/strings/str_cat.h"
@@ -9,6 +10,7 @@
 #include "compress/base/status_macros.h"
 #include "compress/checkpoint/safetensors.h"
 #include "nlohmann/json.hpp"
+#include "server/assembly/expected_tensors.h"
 
 namespace calipress::assembly {
 namespace {
@@ -31,6 +33,11 @@ std::set<std::string> FileNames(size_t count) {
   return names;
 }
 
+bool Fits(const std::vector<int64_t>& shape, const std::vector<int64_t>& wanted) {
+  return std::equal(shape.begin(), shape.end(), wanted.begin(), wanted.end(),
+                    [](int64_t size, int64_t expected) { return expected == kAnySize || size == expected; });
+}
+
 absl::Status CheckHeader(const checkpoint::SafetensorsHeader& header, const worker::v1::WrittenShard& shard,
                          const Expected& expected) {
   std::set<std::string> reported(shard.tensors().begin(), shard.tensors().end());
@@ -40,7 +47,7 @@ absl::Status CheckHeader(const checkpoint::SafetensorsHeader& header, const work
       return DefectError(absl::StrCat("shard ", shard.file(), " holds ", tensor.name, ", which its writer left out"));
     }
     const auto wanted = expected.find(tensor.name);
-    if (wanted == expected.end() || tensor.shape != wanted->second) {
+    if (wanted == expected.end() || !Fits(tensor.shape, wanted->second)) {
       return DefectError(absl::StrCat("shard ", shard.file(), ": ", tensor.name, " has shape [",
                                       absl::StrJoin(tensor.shape, ", "), "], not [",
                                       wanted == expected.end() ? "" : absl::StrJoin(wanted->second, ", "), "]"));
