@@ -105,7 +105,8 @@ class ModelCheck {
   // Group sizes divide the inputs of every linear that the step acts on. `clean`: nothing else explains a step that
   // acts on none.
   void CheckGroups(int index, const std::string& path, bool clean) {
-    const checkpoint::QuantizationScheme scheme = SchemeOf(recipe_.steps(index));
+    checkpoint::QuantizationScheme scheme = SchemeOf(recipe_.steps(index));
+    if (recipe_.steps(index).has_spqr()) scheme.group_size = recipe_.steps(index).spqr().group_size();
     int64_t divisor = 0;
     size_t linears = 0;
     std::vector<const arch::LinearSpec*> refused;

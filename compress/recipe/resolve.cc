@@ -61,8 +61,13 @@ void ResolveStep(v1::Propagation propagation, v1::Step* step) {
       }
       break;
     }
-    default:
-      break;
+    // Refused by Validate: not available yet.
+    case v1::Step::kAwq:
+    case v1::Step::kSmoothquant:
+    case v1::Step::kMagnitude:
+    case v1::Step::kWanda:
+    case v1::Step::kSparsegpt:
+    case v1::Step::kDsnot:
     case v1::Step::METHOD_NOT_SET:
       break;
   }

@@ -15,6 +15,9 @@ namespace {
 constexpr int kMaxSteps = 32;
 constexpr int kMaxPatterns = 256;
 constexpr int kMaxTexts = 64;
+// What the sweep of SpQR holds in registers (compress/method/quantize/spqr/sweep.h).
+constexpr int kMaxSpqrGroup = 128;
+constexpr int kMaxSpqrRun = 128;
 constexpr size_t kMaxNameBytes = 128;
 // 2 GiB of ids.
 constexpr int64_t kMaxCalibrationTokens = int64_t{1} << 28;
@@ -29,6 +32,10 @@ class Validator {
     if (!v1::Propagation_IsValid(recipe_.propagation())) {
       Refuse(absl::StrCat(path, ".propagation"), "must be compressed or original");
     }
+    if (recipe_.sharding() != v1::SHARDING_UNSPECIFIED && recipe_.sharding() != v1::SHARDING_LAYERS) {
+      RefuseUnavailable(absl::StrCat(path, ".sharding"));
+    }
+    if (recipe_.output().imatrix()) RefuseUnavailable(absl::StrCat(path, ".output.imatrix"));
     if (recipe_.steps_size() > kMaxSteps) {
       Refuse(absl::StrCat(path, ".steps"), absl::StrCat("at most ", kMaxSteps, " steps"));
     } else {
@@ -108,7 +115,54 @@ class Validator {
     }
   }
 
+  // What the schema has and this version does not do yet: refused, never ignored.
+  void RefuseUnavailable(const std::string& path) {
+    Refuse(path, "is not available in this version; rtn, gptq and spqr with integer grids are");
+  }
+
+  template <typename Method>
+  void CheckGridKind(const std::string& path, const Method& method) {
+    if (method.type() != v1::NUMBER_TYPE_UNSPECIFIED && method.type() != v1::NUMBER_TYPE_INT) {
+      RefuseUnavailable(absl::StrCat(path, ".type"));
+    }
+    if (method.strategy() != v1::STRATEGY_UNSPECIFIED) RefuseUnavailable(absl::StrCat(path, ".strategy"));
+    if (method.activations() != v1::ACTIVATIONS_UNSPECIFIED && method.activations() != v1::ACTIVATIONS_NONE) {
+      RefuseUnavailable(absl::StrCat(path, ".activations"));
+    }
+    if (method.observer() != v1::OBSERVER_UNSPECIFIED && method.observer() != v1::OBSERVER_MINMAX) {
+      RefuseUnavailable(absl::StrCat(path, ".observer"));
+    }
+  }
+
+  void CheckSpqr(const std::string& path, const v1::Spqr& spqr) {
+    const auto check = [&](const char* field, bool has, double value, double least, double most) {
+      if (!has || (value >= least && value <= most)) return;
+      Refuse(absl::StrCat(path, ".", field), absl::StrCat("must be ", least, " to ", most, ", not ", value));
+    };
+    check("bits", spqr.has_bits(), spqr.bits(), 2, 4);
+    if (spqr.has_group_size() &&
+        (spqr.group_size() < 8 || spqr.group_size() > kMaxSpqrGroup || spqr.group_size() % 8)) {
+      Refuse(absl::StrCat(path, ".group_size"),
+             absl::StrCat("must be a multiple of 8, at most ", kMaxSpqrGroup, ", not ", spqr.group_size()));
+    }
+    const int run = spqr.scale_group_size();
+    if (spqr.has_scale_group_size() && (run < 1 || run > kMaxSpqrRun || (run & (run - 1)) != 0)) {
+      Refuse(absl::StrCat(path, ".scale_group_size"),
+             absl::StrCat("must be a power of two, at most ", kMaxSpqrRun, ", not ", run));
+    }
+    check("scale_bits", spqr.has_scale_bits(), spqr.scale_bits(), 1, 8);
+    check("zero_bits", spqr.has_zero_bits(), spqr.zero_bits(), 1, 8);
+    check("outlier_threshold", spqr.has_outlier_threshold(), spqr.outlier_threshold(), 0, 1e6);
+    if (spqr.has_damping() && !(spqr.damping() > 0 && spqr.damping() <= 100)) {
+      Refuse(absl::StrCat(path, ".damping"), absl::StrCat("must be above 0 and at most 100, not ", spqr.damping()));
+    }
+    if (spqr.true_sequential() && recipe_.propagation() == v1::PROPAGATION_ORIGINAL) {
+      Refuse(absl::StrCat(path, ".true_sequential"), "is not possible with propagation: original");
+    }
+  }
+
   void CheckGptq(const std::string& path, const v1::Gptq& gptq) {
+    CheckGridKind(path, gptq);
     CheckScheme(path, gptq);
     // 0 is refused although GPTQ runs without damping: the ladder that climbs by tens where the factorization fails
     // would stay at 0.
@@ -135,11 +189,19 @@ class Validator {
     CheckPatterns(absl::StrCat(path, ".ignore"), step.ignore());
     switch (step.method_case()) {
       case v1::Step::kRtn:
+        CheckGridKind(absl::StrCat(path, ".rtn"), step.rtn());
         return CheckScheme(absl::StrCat(path, ".rtn"), step.rtn());
       case v1::Step::kGptq:
         return CheckGptq(absl::StrCat(path, ".gptq"), step.gptq());
-      default:
-        break;
+      case v1::Step::kSpqr:
+        return CheckSpqr(absl::StrCat(path, ".spqr"), step.spqr());
+      case v1::Step::kAwq:
+      case v1::Step::kSmoothquant:
+      case v1::Step::kMagnitude:
+      case v1::Step::kWanda:
+      case v1::Step::kSparsegpt:
+      case v1::Step::kDsnot:
+        return RefuseUnavailable(absl::StrCat(path, ".", MethodName(step)));
       case v1::Step::METHOD_NOT_SET:
         return Refuse(path, "has no method; add one, like gptq: {bits: 4}");
     }

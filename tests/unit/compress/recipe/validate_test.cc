@@ -192,5 +192,36 @@ steps:
   EXPECT_FALSE(NeedsStatistics(recipe.steps(1)));
 }
 
+TEST(Steps, WhatThisVersionLacksIsRefused) {
+  const char* const lacking[][2] = {
+      {"awq: {}", "awq"},
+      {"smoothquant: {}", "smoothquant"},
+      {"magnitude: {}", "magnitude"},
+      {"wanda: {}", "wanda"},
+      {"sparsegpt: {}", "sparsegpt"},
+      {"dsnot: {}", "dsnot"},
+      {"gptq: {type: float}", "gptq.type"},
+      {"rtn: {strategy: tensor}", "rtn.strategy"},
+      {"gptq: {activations: dynamic}", "gptq.activations"},
+      {"rtn: {observer: mse}", "rtn.observer"},
+  };
+  for (const auto& [step, field] : lacking) {
+    const v1::Recipe recipe =
+        Parsed("calibration: {sources: [{text: {uri: a.txt}}]}\nsteps: [{" + std::string(step) + "}]");
+    const auto violations = Validate(recipe, /*has_output=*/true, "recipe");
+    ASSERT_EQ(violations.size(), 1u) << step;
+    EXPECT_EQ(violations[0].field, "recipe.steps[0]." + std::string(field));
+    EXPECT_NE(violations[0].description.find("not available in this version"), std::string::npos) << step;
+  }
+}
+
+TEST(Steps, SpqrOptionsHaveRanges) {
+  const v1::Recipe recipe = Parsed(R"(
+calibration: {sources: [{text: {uri: a.txt}}]}
+steps: [{spqr: {bits: 8, group_size: 1, scale_bits: 0, damping: 0, outlier_threshold: -1}}]
+)");
+  EXPECT_EQ(Validate(recipe, /*has_output=*/true, "recipe").size(), 5u);
+}
+
 }  // namespace
 }  // namespace calipress::recipe
