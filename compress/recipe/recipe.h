@@ -41,6 +41,9 @@ int32_t DefaultMicroBatch(int64_t sequence_length);
 std::vector<FieldViolation> ValidateForModel(const v1::Recipe& recipe, const arch::ArchSpec& spec,
                                              std::string_view prefix);
 
+// Methods of the schema that this version has, by their fields in a step. Validate refuses the others.
+std::vector<std::string> AvailableMethods();
+
 // What a step does to a linear. A joint SparseGPT sweep both prunes and quantizes.
 bool Transforms(const v1::Step& step);
 bool Prunes(const v1::Step& step);

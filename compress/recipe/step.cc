@@ -8,6 +8,8 @@ namespace calipress::recipe {
 
 using checkpoint::QuantizationScheme;
 
+std::vector<std::string> AvailableMethods() { return {"rtn", "gptq", "spqr"}; }
+
 bool Transforms(const v1::Step& step) { return step.has_smoothquant(); }
 
 bool Prunes(const v1::Step& step) {

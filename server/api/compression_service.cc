@@ -10,6 +10,7 @@
 #include "compress/base/status_macros.h"
 #include "compress/base/thread.h"
 #include "compress/base/version.h"
+#include "compress/recipe/recipe.h"
 #include "server/api/error_mapping.h"
 #include "server/api/request_checks.h"
 
@@ -163,9 +164,7 @@ grpc::ServerUnaryReactor* CompressionService::GetServerInfo(grpc::CallbackServer
                                                             v1::ServerInfo* info) {
   info->set_version(std::string(kVersion));
   info->set_revision(std::string(BuildRevision()));
-  // The recipe's schema is the list of methods.
-  const auto* methods = v1::Step::descriptor()->FindOneofByName("method");
-  for (int i = 0; i < methods->field_count(); ++i) info->add_methods(methods->field(i)->name());
+  for (const std::string& method : recipe::AvailableMethods()) info->add_methods(method);
   for (const char* format : {"compressed-tensors", "spqr", "dense"}) info->add_formats(format);
   for (std::string& family : arch::KnownModelTypes()) info->add_model_families(std::move(family));
   for (const char* scheme : {"file", "s3", "gs", "abfs"}) info->add_storage_schemes(scheme);
