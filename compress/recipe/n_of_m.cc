@@ -1,17 +1,16 @@
 #include "compress/recipe/n_of_m.h"
 
-#include <algorithm>
-
-#include "absl/strings/ascii.h"
-#include "absl/strings/numbers.h"
+#include <charconv>
+#include <system_error>
 
 namespace calipress::recipe {
 namespace {
 
 std::optional<int> Digits(std::string_view text) {
   int value = 0;
-  if (text.empty() || !std::all_of(text.begin(), text.end(), absl::ascii_isdigit)) return std::nullopt;
-  if (!absl::SimpleAtoi(text, &value)) return std::nullopt;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  // from_chars takes a minus sign; what is negative is out of range below.
+  if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
   return value;
 }
 
