@@ -2,6 +2,8 @@
 
 #include "compress/base/error.h"
 #include "compress/base/status_macros.h"
+#include "compress/method/prune/magnitude/magnitude.h"
+#include "compress/method/prune/wanda/wanda.h"
 #include "compress/method/quantize/gptq/gptq.h"
 #include "compress/method/quantize/rtn/rtn.h"
 #include "compress/method/quantize/spqr/spqr.h"
@@ -19,9 +21,9 @@ struct Entry {
 
 // One line per method.
 constexpr Entry kMethods[] = {
-    {v1::Step::kRtn, MakeRtn, nullptr},
-    {v1::Step::kGptq, MakeGptq, nullptr},
-    {v1::Step::kSpqr, MakeSpqr, nullptr},
+    {v1::Step::kRtn, MakeRtn, nullptr},     {v1::Step::kGptq, MakeGptq, nullptr},
+    {v1::Step::kSpqr, MakeSpqr, nullptr},   {v1::Step::kMagnitude, MakeMagnitude, nullptr},
+    {v1::Step::kWanda, MakeWanda, nullptr},
 };
 
 absl::StatusOr<Entry> Find(const v1::Step& step) {

@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "absl/strings/str_cat.h"
+#include "compress/recipe/n_of_m.h"
 #include "compress/recipe/pattern.h"
 #include "compress/recipe/recipe.h"
 
@@ -28,9 +29,10 @@ class ModelCheck {
       targets_.push_back(CompilePatterns(TargetsOrDefault(step.targets())));
       ignores_.push_back(CompilePatterns(IgnoreOrDefault(step.ignore())));
     }
+    const StepTable steps(recipe);
     for (int64_t block = 0; block < spec.blocks; ++block) {
       blocks_.push_back(arch::BlockLinears(spec, block));
-      for (const arch::LinearSpec& linear : blocks_.back()) step_of_[linear.module] = FindStep(linear.module);
+      for (const arch::LinearSpec& linear : blocks_.back()) steps_of_[linear.module] = steps.StepsFor(linear.module);
     }
   }
 
@@ -42,6 +44,8 @@ class ModelCheck {
       CheckIgnore(i, step);
       CheckHead(i, step);
       CheckGroups(i, step, /*clean=*/violations_.size() == before);
+      CheckRuns(i, step);
+      CheckPrunedSpqr(i, step);
     }
     if (recipe_.steps_size() > 0) {
       CheckFused(path, {arch::Role::kQuery, arch::Role::kKey, arch::Role::kValue});
@@ -56,16 +60,15 @@ class ModelCheck {
     violations_.push_back({std::move(field), std::move(description)});
   }
 
-  // As StepFor, with expressions compiled once: models have hundreds of linears.
-  int FindStep(const std::string& module) const {
-    for (int i = recipe_.steps_size() - 1; i >= 0; --i) {
-      if (MatchesAny(targets_[i], module) && !MatchesAny(ignores_[i], module)) return i;
-    }
-    return -1;
+  // The step whose scheme a linear ends with; -1: it stays dense.
+  int QuantizingStep(const std::string& module) const {
+    const std::vector<int>& steps = steps_of_.at(module);
+    return steps.empty() || !Quantizes(recipe_.steps(steps.back())) ? -1 : steps.back();
   }
 
   bool MatchesALinear(const Pattern& pattern) const {
-    return std::any_of(step_of_.begin(), step_of_.end(), [&](const auto& item) { return pattern.Matches(item.first); });
+    return std::any_of(steps_of_.begin(), steps_of_.end(),
+                       [&](const auto& item) { return pattern.Matches(item.first); });
   }
 
   std::string ExampleModule() const {
@@ -112,8 +115,10 @@ class ModelCheck {
     std::vector<const arch::LinearSpec*> refused;
     for (const auto& block : blocks_) {
       for (const arch::LinearSpec& linear : block) {
-        if (step_of_.at(linear.module) != index) continue;
+        const std::vector<int>& steps = steps_of_.at(linear.module);
+        if (std::find(steps.begin(), steps.end(), index) == steps.end()) continue;
         ++linears;
+        if (!Quantizes(recipe_.steps(index))) continue;
         divisor = std::gcd(divisor, linear.in);
         if (scheme.group_size > 0 && linear.in % scheme.group_size != 0) refused.push_back(&linear);
       }
@@ -133,6 +138,36 @@ class ModelCheck {
                         ". Set it, or -1 for one scale per output channel, or ignore these linears"));
   }
 
+  // SpQR's codes know of no mask.
+  void CheckPrunedSpqr(int index, const std::string& path) {
+    if (!recipe_.steps(index).has_spqr()) return;
+    for (const auto& [module, steps] : steps_of_) {
+      if (steps.empty() || steps.back() != index) continue;
+      if (std::none_of(steps.begin(), steps.end(), [&](int step) { return Prunes(recipe_.steps(step)); })) continue;
+      return Refuse(absl::StrCat(path, ".spqr"), absl::StrCat("cannot keep the zeros of ", module,
+                                                              ", which another step prunes; quantize with gptq "
+                                                              "or rtn, or prune other linears"));
+    }
+  }
+
+  // Runs of an N:M pattern divide the inputs of every linear that the step prunes.
+  void CheckRuns(int index, const std::string& path) {
+    const auto pattern = ParseNOfM(PatternOf(recipe_.steps(index)));
+    if (!pattern) return;
+    std::vector<const arch::LinearSpec*> refused;
+    for (const auto& block : blocks_) {
+      for (const arch::LinearSpec& linear : block) {
+        const std::vector<int>& steps = steps_of_.at(linear.module);
+        if (std::find(steps.begin(), steps.end(), index) == steps.end()) continue;
+        if (linear.in % pattern->of != 0) refused.push_back(&linear);
+      }
+    }
+    if (refused.empty()) return;
+    Refuse(absl::StrCat(path, ".", MethodName(recipe_.steps(index)), ".pattern"),
+           absl::StrCat("runs of ", pattern->of, " do not divide the ", refused[0]->in, " inputs of ",
+                        refused[0]->module, AndMore(refused.size() - 1), "; choose an M that does, or ignore these"));
+  }
+
   // Loaders fuse q, k, v into one linear, and gate, up: one scheme or dense together.
   void CheckFused(const std::string& path, const std::vector<arch::Role>& roles) {
     struct Found {
@@ -146,7 +181,7 @@ class ModelCheck {
       std::optional<std::optional<checkpoint::QuantizationScheme>> first;
       for (const arch::LinearSpec& linear : block) {
         if (std::find(roles.begin(), roles.end(), linear.role) == roles.end()) continue;
-        const int step = step_of_.at(linear.module);
+        const int step = QuantizingStep(linear.module);
         std::optional<checkpoint::QuantizationScheme> scheme;
         if (step >= 0) scheme = SchemeOf(recipe_.steps(step));
         if (!first) first = scheme;
@@ -185,7 +220,7 @@ class ModelCheck {
   std::vector<std::vector<Pattern>> targets_;
   std::vector<std::vector<Pattern>> ignores_;
   std::vector<std::vector<arch::LinearSpec>> blocks_;
-  std::map<std::string, int, std::less<>> step_of_;  // by module
+  std::map<std::string, std::vector<int>, std::less<>> steps_of_;  // by module, in the order they act
   std::vector<FieldViolation> violations_;
 };
 

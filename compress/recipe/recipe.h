@@ -47,6 +47,8 @@ std::vector<std::string> AvailableMethods();
 // What a step does to a linear. A joint SparseGPT sweep both prunes and quantizes.
 bool Transforms(const v1::Step& step);
 bool Prunes(const v1::Step& step);
+// The N:M text of a step that prunes; empty: unstructured, or it does not prune.
+std::string PatternOf(const v1::Step& step);
 bool Quantizes(const v1::Step& step);
 
 // The steps that act on a linear, in the order in which they act: those that transform, the last that prunes, the last

@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "compress/recipe/n_of_m.h"
 #include "compress/recipe/pattern.h"
 #include "compress/recipe/recipe.h"
 
@@ -22,6 +23,12 @@ void ResolveScheme(Method* method) {
   CALIPRESS_DEFAULT(method, bits, scheme.bits);
   CALIPRESS_DEFAULT(method, group_size, static_cast<int32_t>(scheme.group_size));
   CALIPRESS_DEFAULT(method, symmetric, scheme.symmetric);
+}
+
+template <typename Method>
+void ResolveSparsity(Method* method) {
+  const auto pattern = ParseNOfM(method->pattern());
+  CALIPRESS_DEFAULT(method, sparsity, pattern ? pattern->sparsity() : 0.5);
 }
 
 void ResolveStep(v1::Propagation propagation, v1::Step* step) {
@@ -61,11 +68,15 @@ void ResolveStep(v1::Propagation propagation, v1::Step* step) {
       }
       break;
     }
+    case v1::Step::kMagnitude:
+      ResolveSparsity(step->mutable_magnitude());
+      break;
+    case v1::Step::kWanda:
+      ResolveSparsity(step->mutable_wanda());
+      break;
     // Refused by Validate: not available yet.
     case v1::Step::kAwq:
     case v1::Step::kSmoothquant:
-    case v1::Step::kMagnitude:
-    case v1::Step::kWanda:
     case v1::Step::kSparsegpt:
     case v1::Step::kDsnot:
     case v1::Step::METHOD_NOT_SET:

@@ -8,12 +8,19 @@ namespace calipress::recipe {
 
 using checkpoint::QuantizationScheme;
 
-std::vector<std::string> AvailableMethods() { return {"rtn", "gptq", "spqr"}; }
+std::vector<std::string> AvailableMethods() { return {"rtn", "gptq", "spqr", "magnitude", "wanda"}; }
 
 bool Transforms(const v1::Step& step) { return step.has_smoothquant(); }
 
 bool Prunes(const v1::Step& step) {
   return step.has_magnitude() || step.has_wanda() || step.has_sparsegpt() || step.has_dsnot();
+}
+
+std::string PatternOf(const v1::Step& step) {
+  if (step.has_magnitude()) return step.magnitude().pattern();
+  if (step.has_wanda()) return step.wanda().pattern();
+  if (step.has_sparsegpt()) return step.sparsegpt().pattern();
+  return "";
 }
 
 bool Quantizes(const v1::Step& step) {

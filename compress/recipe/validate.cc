@@ -2,6 +2,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "compress/recipe/data_kind.h"
+#include "compress/recipe/method_checks.h"
 #include "compress/recipe/pattern.h"
 #include "compress/recipe/recipe.h"
 #include "compress/storage/object_store.h"
@@ -50,6 +51,10 @@ class Validator {
  private:
   void Refuse(std::string field, std::string description) {
     violations_.push_back({std::move(field), std::move(description)});
+  }
+
+  recipe::Refuse Refusing() {
+    return [this](std::string field, std::string description) { Refuse(std::move(field), std::move(description)); };
   }
 
   // Fields that a newer client knows and this program does not would be ignored without a word.
@@ -117,7 +122,7 @@ class Validator {
 
   // What the schema has and this version does not do yet: refused, never ignored.
   void RefuseUnavailable(const std::string& path) {
-    Refuse(path, "is not available in this version; rtn, gptq and spqr with integer grids are");
+    Refuse(path, "is not available in this version; rtn, gptq and spqr with integer grids, magnitude and wanda are");
   }
 
   template <typename Method>
@@ -195,10 +200,12 @@ class Validator {
         return CheckGptq(absl::StrCat(path, ".gptq"), step.gptq());
       case v1::Step::kSpqr:
         return CheckSpqr(absl::StrCat(path, ".spqr"), step.spqr());
+      case v1::Step::kMagnitude:
+        return CheckMagnitude(recipe_, step, absl::StrCat(path, ".magnitude"), Refusing());
+      case v1::Step::kWanda:
+        return CheckWanda(recipe_, step, absl::StrCat(path, ".wanda"), Refusing());
       case v1::Step::kAwq:
       case v1::Step::kSmoothquant:
-      case v1::Step::kMagnitude:
-      case v1::Step::kWanda:
       case v1::Step::kSparsegpt:
       case v1::Step::kDsnot:
         return RefuseUnavailable(absl::StrCat(path, ".", MethodName(step)));

@@ -1,7 +1,8 @@
-"""compare.py [gptq|pipeline|quality ...]: calipress beside llm-compressor, or beside itself, in one run.
+"""compare.py [gptq|wanda|pipeline|quality ...]: calipress beside llm-compressor, or beside itself, in one run.
 
 gptq      end-to-end GPTQ W4 g128 of a random-weight Llama (hidden 1024, 8 layers), same tokens, same threads: seconds
           and peak memory of both, and their ratios.
+wanda     the same of Wanda, half of the weights, unstructured.
 pipeline  two workers of one thread against one worker of one thread, propagation: original.
 quality   perplexity after RTN and GPTQ on a trained model, ours and theirs, same calibration tokens (needs ../shared).
 
@@ -82,28 +83,37 @@ def phases(out):
     return found
 
 
-def ours(folder, model, ids, label, workers=1, threads=2, extra=""):
+def ours(folder, model, ids, label, workers=1, threads=2, extra="", method="gptq: {bits: 4, group_size: 128}"):
     runs = []
     for i in range(REPEAT):
         out = folder / f"{label}-{i}"
-        runs.append(measure([BIN / "calipress", "run", model, out, "--recipe", recipe(folder, ids, extra=extra),
+        runs.append(measure([BIN / "calipress", "run", model, out, "--recipe", recipe(folder, ids, method, extra),
                              "--workers", workers, "--threads-per-worker", threads])[:2])
     return {"seconds": round(statistics.median(run[0] for run in runs), 2),
             "peak_mb": round(max(run[1] for run in runs) / 1e6), "phases": phases(out)}
 
 
-def gptq(folder):
+def beside(folder, peer, method):
+    """The peer's script with its leading arguments beside our method."""
     model, ids = random_llama(folder)
-    seconds, peak, output = measure([PEER, HERE / "llm_compressor_gptq.py", model, ids, folder / "peer"],
+    seconds, peak, output = measure([PEER, HERE / peer[0], *peer[1:], model, ids, folder / "peer"],
                                     env={"THREADS": "2"})
     inner = next(json.loads(line) for line in output.splitlines() if line.startswith('{"oneshot'))
-    mine = ours(folder, model, ids, "ours")
+    mine = ours(folder, model, ids, "ours", method=method)
     # Theirs counts oneshot and save alone; ours the whole program, from exec to exit.
     theirs = inner["oneshot"] + inner["save"]
     return {"llm-compressor": {"seconds": round(theirs, 2), "whole_process_seconds": round(seconds, 2),
                                "peak_mb": round(peak / 1e6)},
             "calipress": mine, "speedup": round(theirs / mine["seconds"], 2),
             "memory_ratio": round(mine["peak_mb"] * 1e6 / peak, 2)}
+
+
+def gptq(folder):
+    return beside(folder, ["llm_compressor_gptq.py"], "gptq: {bits: 4, group_size: 128}")
+
+
+def wanda(folder):
+    return beside(folder, ["llm_compressor_prune.py", "wanda"], "wanda: {sparsity: 0.5}")
 
 
 def pipeline(folder):
@@ -149,7 +159,7 @@ def quality(folder):
 def main():
     for name in sys.argv[1:] or ["gptq"]:
         with tempfile.TemporaryDirectory(prefix="calipress-bench-") as folder:
-            result = {"gptq": gptq, "pipeline": pipeline, "quality": quality}[name](Path(folder))
+            result = {"gptq": gptq, "wanda": wanda, "pipeline": pipeline, "quality": quality}[name](Path(folder))
         print(f"== {name}")
         for key, value in result.items():
             print(f"{key:>36}: {json.dumps(value)}")

@@ -15,6 +15,7 @@
 #include "compress/method/quantize/gptq/factor.h"
 #include "compress/method/quantize/gptq/sweep.h"
 #include "compress/method/quantize/grid.h"
+#include "compress/method/quantize/masked_weight.h"
 #include "compress/method/quantize/rtn/rtn.h"
 #include "compress/method/quantize/scheme.h"
 #include "compress/tensor/quadratic_form.h"
@@ -112,13 +113,14 @@ class Gptq : public Method {
     std::vector<at::Tensor> weights;
     int64_t rows = 0;
     for (const LinearTask& task : tasks) {
-      weights.push_back(task.weight.contiguous());
+      weights.push_back(MaskedWeight(task));
       gptq::SweepTask& sweep = sweeps.emplace_back();
       sweep.weight = weights.back();
       if (!plan.dead.empty()) {
         const at::Tensor dead = at::tensor(plan.dead, at::kLong).to(sweep.weight.device());
         sweep.weight = sweep.weight.index_fill(1, dead, 0.0);
       }
+      if (task.pruned.defined()) sweep.pruned = task.pruned.contiguous();
       sweep.grid = FitMinMaxGrid(sweep.weight, options_.scheme);
       rows += task.weight.size(0);
     }

@@ -17,6 +17,9 @@ struct SweepKernel;
 struct SweepTask {
   at::Tensor weight;  // [out, in] contiguous, bf16, f16 or fp32; dead columns are zero
   Grid grid;
+  // bool [out, in] contiguous, true where the weight (zero in `weight`) has to dequantize to zero, whatever feedback it
+  // took; undefined: nowhere.
+  at::Tensor pruned = {};
   at::Tensor codes;    // out: int8 [out, in]
   double loss = 0.0;   // out: sum of e^2 = tr(dW H dW'), H the matrix that was factorized
   double shift = 0.0;  // out: sum of dW^2, which times the damping is the damping's part of the loss

@@ -72,10 +72,12 @@ struct Sweep {
 template <typename T>
 class ItemSweep {
  public:
-  ItemSweep(const Sweep& sweep, const TransposedGrid& grid, const T* weight, int8_t* codes, int64_t row, int64_t rows)
+  ItemSweep(const Sweep& sweep, const TransposedGrid& grid, const T* weight, const bool* pruned, int8_t* codes,
+            int64_t row, int64_t rows)
       : sweep_(sweep),
         grid_(grid),
         weight_(weight),
+        pruned_(pruned),
         codes_(codes),
         row_(row),
         rows_(rows),
@@ -84,6 +86,7 @@ class ItemSweep {
         errors_(MakeAlignedBuffer<float>(tiles_ * sweep.feedback.padded * kTileRows)),
         weights_(MakeAlignedBuffer<float>(tiles_ * panel_size_)),
         targets_(MakeAlignedBuffer<float>(tiles_ * panel_size_)),
+        keeps_(MakeAlignedBuffer<float>(pruned == nullptr ? 0 : tiles_ * panel_size_)),
         multiples_(MakeAlignedBuffer<float>(panel_size_)),
         staged_(MakeAlignedBuffer<int8_t>(panel_size_)) {}
 
@@ -118,6 +121,18 @@ class ItemSweep {
       for (int64_t k = 0; k < real; ++k) weights[k * kTileRows + r] = static_cast<float>(source[order[k]]);
     }
     std::copy(weights, weights + count * kTileRows, targets_.get() + tile * panel_size_);
+    if (pruned_ != nullptr) LoadMask(tile, first, count, real);
+  }
+
+  void LoadMask(int64_t tile, int64_t first, int64_t count, int64_t real) {
+    const int64_t n = sweep_.feedback.columns;
+    const int64_t* order = sweep_.plan.order.data() + first;
+    float* keeps = keeps_.get() + tile * panel_size_;
+    std::fill(keeps, keeps + count * kTileRows, 1.0f);
+    for (int64_t r = 0; r < RowsOf(tile); ++r) {
+      const bool* source = pruned_ + (row_ + tile * kTileRows + r) * n;
+      for (int64_t k = 0; k < real; ++k) keeps[k * kTileRows + r] = source[order[k]] ? 0.0f : 1.0f;
+    }
   }
 
   // Errors of all earlier panels: the bulk of the work, a matrix product.
@@ -150,6 +165,7 @@ class ItemSweep {
         args.low[i] = grid_.low.get() + at;
         args.high[i] = grid_.high.get() + at;
       }
+      args.keep = pruned_ == nullptr ? nullptr : keeps_.get() + tile * panel_size_ + k * kTileRows;
       args.pivot = sweep_.feedback.pivots.get() + first + k;
       args.rounding = RoundingOf<T>();
       args.error = Errors(tile, first + k);
@@ -186,11 +202,13 @@ class ItemSweep {
   const Sweep& sweep_;
   const TransposedGrid& grid_;
   const T* weight_;
+  const bool* pruned_;  // null: none
   int8_t* codes_;
   const int64_t row_, rows_, tiles_, panel_size_;
   AlignedBuffer<float> errors_;     // [tiles][columns][32]
   AlignedBuffer<float> weights_;    // [tiles][panel][32]
   AlignedBuffer<float> targets_;    // [tiles][panel][32]
+  AlignedBuffer<float> keeps_;      // [tiles][panel][32]; none without a mask
   AlignedBuffer<float> multiples_;  // [panel][32]
   AlignedBuffer<int8_t> staged_;    // [panel][32] codes
 };
@@ -236,6 +254,7 @@ void SweepOnCpu(const checkpoint::QuantizationScheme& scheme, const ColumnPlan& 
     AT_DISPATCH_FLOATING_TYPES_AND2(at::kBFloat16, at::kHalf, task.weight.scalar_type(), "SweepOnCpu", [&] {
       if constexpr (!std::is_same_v<scalar_t, double>) {
         ItemSweep<scalar_t>(sweep, grids[item.task], task.weight.const_data_ptr<scalar_t>(),
+                            task.pruned.defined() ? task.pruned.const_data_ptr<bool>() : nullptr,
                             task.codes.mutable_data_ptr<int8_t>(), item.row, item.rows)
             .Run(losses[item.task].data() + item.row, shifts[item.task].data() + item.row);
       }

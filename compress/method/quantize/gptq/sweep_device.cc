@@ -10,13 +10,15 @@ namespace calipress::method::gptq {
 namespace {
 
 // One column after the other in small operations: right everywhere, fast nowhere.
-void SweepPanelByColumns(tensor::SweepPanel& panel) {
+// `keep` [rows, columns]: 0 where the weight is pruned, else 1; undefined: none is.
+void SweepPanelByColumns(tensor::SweepPanel& panel, const at::Tensor& keep) {
   const int64_t columns = panel.target.size(1);
   for (int64_t i = 0; i < columns; ++i) {
     const at::Tensor target = panel.target.select(1, i);
     const at::Tensor scale = panel.scale.select(1, i);
-    const at::Tensor multiple =
+    at::Tensor multiple =
         at::round(at::minimum(at::maximum(target.div(scale), panel.low.select(1, i)), panel.high.select(1, i)));
+    if (keep.defined()) multiple = multiple.mul(keep.select(1, i));
     const at::Tensor value = multiple.mul(scale).to(panel.dtype).to(at::kFloat);
     const at::Tensor error = panel.weight.select(1, i).sub(value);
     panel.multiple.select(1, i).copy_(multiple);
@@ -48,6 +50,8 @@ void SweepOnDevice(const checkpoint::QuantizationScheme& scheme, const ColumnPla
   for (SweepTask& task : tasks) {
     const int64_t rows = task.weight.size(0);
     const at::Tensor weight = task.weight.index_select(1, order).to(at::kFloat);
+    at::Tensor keep;
+    if (task.pruned.defined()) keep = task.pruned.index_select(1, order).logical_not().to(at::kFloat);
     const at::Tensor scales = task.grid.scales.to(at::kFloat);
     const at::Tensor zeros =
         task.grid.zero_points.defined() ? task.grid.zero_points.to(at::kFloat) : at::zeros_like(scales);
@@ -71,7 +75,12 @@ void SweepOnDevice(const checkpoint::QuantizationScheme& scheme, const ColumnPla
       panel.multiple = at::empty({rows, count}, fp32);
       panel.error = at::empty({rows, count}, fp32);
       panel.residual = at::empty({rows, count}, fp32);
-      kernels.sweep_panel != nullptr ? kernels.sweep_panel(panel) : SweepPanelByColumns(panel);
+      // The devices' kernels know of no mask.
+      if (kernels.sweep_panel != nullptr && !keep.defined()) {
+        kernels.sweep_panel(panel);
+      } else {
+        SweepPanelByColumns(panel, keep.defined() ? keep.narrow(1, first, count) : keep);
+      }
       errors.narrow(1, first, count).copy_(panel.error);
       codes.narrow(1, first, count).copy_(panel.multiple.add_(zero));
       loss.add_(panel.residual.mul_(pivots.narrow(0, first, count)).square_().sum(at::kDouble));

@@ -19,6 +19,7 @@ struct SweepBlock {
   const float* scale[kBlockColumns];  // each [32]
   const float* low[kBlockColumns];    // smallest and largest multiple of the scale: code range - zero point
   const float* high[kBlockColumns];
+  const float* keep;   // [8][32] 1, or 0 where the weight is pruned and stays zero; null: none is
   const float* pivot;  // [8] L_kk: what turns a residual into e
   Rounding rounding;
   float* error;     // out [8][32]: weight - dequantized

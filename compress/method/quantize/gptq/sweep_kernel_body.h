@@ -65,7 +65,7 @@ void Feed(const float* error, const float* feedback, int64_t count, float* targe
   }
 }
 
-template <Rounding rounding>
+template <Rounding rounding, bool masked>
 inline void SweepAs(const SweepBlock& block) {
   for (int row = 0; row < kTileRows; row += kLanes * kVectors) {
     Vector loss[kVectors], shift[kVectors];
@@ -92,6 +92,7 @@ inline void SweepAs(const SweepBlock& block) {
         multiple = Select(multiple > low, multiple, low);  // NaN becomes the smallest
         multiple = Select(multiple < high, multiple, high);
         multiple = RoundToInteger(multiple);
+        if (masked) multiple *= Load(block.keep + i * kTileRows + at);  // finite: limits have bounded it
         Vector value = multiple * scale;
         if (rounding == Rounding::kBf16) value = RoundToBf16(value);
         if (rounding == Rounding::kF16) value = RoundToF16(value);
@@ -116,13 +117,16 @@ inline void SweepAs(const SweepBlock& block) {
   }
 }
 
-void Sweep(const SweepBlock& block) {
+template <bool masked>
+inline void SweepMasked(const SweepBlock& block) {
   switch (block.rounding) {
     case Rounding::kBf16:
-      return SweepAs<Rounding::kBf16>(block);
+      return SweepAs<Rounding::kBf16, masked>(block);
     case Rounding::kF16:
-      return SweepAs<Rounding::kF16>(block);
+      return SweepAs<Rounding::kF16, masked>(block);
     case Rounding::kNone:
-      return SweepAs<Rounding::kNone>(block);
+      return SweepAs<Rounding::kNone, masked>(block);
   }
 }
+
+void Sweep(const SweepBlock& block) { block.keep == nullptr ? SweepMasked<false>(block) : SweepMasked<true>(block); }

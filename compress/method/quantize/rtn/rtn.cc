@@ -7,6 +7,7 @@
 
 #include "compress/base/status_macros.h"
 #include "compress/method/quantize/grid.h"
+#include "compress/method/quantize/masked_weight.h"
 #include "compress/method/quantize/scheme.h"
 #include "compress/tensor/quadratic_form.h"
 
@@ -37,7 +38,7 @@ std::vector<LinearResult> RoundToNearest(const std::vector<LinearTask>& tasks,
   std::vector<LinearResult> results;
   for (const LinearTask& task : tasks) {
     const auto start = std::chrono::steady_clock::now();
-    const at::Tensor weight = task.weight.contiguous();
+    const at::Tensor weight = MaskedWeight(task);  // zeros have the code of zero on every grid
     Grid grid = FitMinMaxGrid(weight, scheme);
     LinearResult result;
     result.method = "rtn";

@@ -196,8 +196,8 @@ TEST(Steps, WhatThisVersionLacksIsRefused) {
   const char* const lacking[][2] = {
       {"awq: {}", "awq"},
       {"smoothquant: {}", "smoothquant"},
-      {"magnitude: {}", "magnitude"},
-      {"wanda: {}", "wanda"},
+      {"magnitude: {owl: {}}", "magnitude.owl"},
+      {"wanda: {owl: {}}", "wanda.owl"},
       {"sparsegpt: {}", "sparsegpt"},
       {"dsnot: {}", "dsnot"},
       {"gptq: {type: float}", "gptq.type"},

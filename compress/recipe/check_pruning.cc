@@ -1,0 +1,47 @@
+#include <cmath>
+
+#include "absl/strings/str_cat.h"
+#include "compress/recipe/method_checks.h"
+#include "compress/recipe/n_of_m.h"
+
+namespace calipress::recipe {
+namespace {
+
+template <typename Method>
+void CheckAmount(const Method& method, const std::string& path, const Refuse& refuse) {
+  const bool in_range = method.sparsity() >= 0 && method.sparsity() < 1;
+  if (method.has_sparsity() && !in_range) {
+    refuse(absl::StrCat(path, ".sparsity"), absl::StrCat("must be at least 0 and below 1, not ", method.sparsity()));
+  }
+  if (method.pattern().empty()) return;
+  const auto pattern = ParseNOfM(method.pattern());
+  if (!pattern) {
+    refuse(absl::StrCat(path, ".pattern"), absl::StrCat("must be N:M with 0 < N < M and M at most ", kMaxPatternRun,
+                                                        ", as 2:4, not '", method.pattern(), "'"));
+  } else if (method.has_sparsity() && in_range && std::fabs(method.sparsity() - pattern->sparsity()) > 1e-6) {
+    refuse(absl::StrCat(path, ".sparsity"),
+           absl::StrCat("is ", method.sparsity(), ", and the pattern ", method.pattern(), " removes ",
+                        pattern->sparsity(), "; leave one of the two away"));
+  }
+}
+
+void CheckOwl(bool has_owl, const std::string& path, const Refuse& refuse) {
+  if (has_owl) refuse(absl::StrCat(path, ".owl"), "is not available in this version; every block has one sparsity");
+}
+
+}  // namespace
+
+void CheckMagnitude(const v1::Recipe&, const v1::Step& step, const std::string& path, const Refuse& refuse) {
+  CheckAmount(step.magnitude(), path, refuse);
+  CheckOwl(step.magnitude().has_owl(), path, refuse);
+}
+
+void CheckWanda(const v1::Recipe&, const v1::Step& step, const std::string& path, const Refuse& refuse) {
+  CheckAmount(step.wanda(), path, refuse);
+  CheckOwl(step.wanda().has_owl(), path, refuse);
+  if (step.wanda().variant() && !step.wanda().pattern().empty()) {
+    refuse(absl::StrCat(path, ".variant"), "thresholds by channel have no N:M form; remove it or the pattern");
+  }
+}
+
+}  // namespace calipress::recipe
