@@ -1,6 +1,7 @@
 #include "compress/engine/block_solver.h"
 
 #include <ATen/ops/sub.h>
+#include <ATen/ops/sum.h>
 #include "absl/strings/str_join.h"
 #include "compress/base/error.h"
 #include "compress/base/log.h"
@@ -141,6 +142,13 @@ void BlockSolver::Finish(int input, Work& work) {
     const at::Tensor change = at::sub(work.original.to(at::kFloat), result.weight.to(at::kFloat));
     const auto forms = tensor::QuadraticForms({change, work.original.contiguous()}, moment);
     result.relative_error = forms[1] > 0.0 ? forms[0] / forms[1] : 0.0;
+  } else if (work.methods.size() > 1 && statistics_[input].square_sum.defined()) {
+    // Wanda and round to nearest want no second moments: the diagonal's part, as Wanda alone tells.
+    const at::Tensor original = work.original.to(at::kFloat), squares = statistics_[input].square_sum;
+    const at::Tensor change = at::sub(original, result.weight.to(at::kFloat));
+    const double lost = change.square().mul(squares).sum(at::kDouble).item<double>();
+    const double total = original.square().mul(squares).sum(at::kDouble).item<double>();
+    result.relative_error = total > 0.0 ? lost / total : 0.0;
   }
   if (result.relative_error > 0.0) RelativeErrorHistogram(result.method).Observe(result.relative_error);
   block_.ReplaceWeight(work.linear->spec.role, result.weight);

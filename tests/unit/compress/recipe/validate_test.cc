@@ -215,6 +215,26 @@ TEST(Steps, WhatThisVersionLacksIsRefused) {
   }
 }
 
+TEST(Steps, PruningAmountsAreChecked) {
+  const char* const refused[][2] = {
+      {"wanda: {sparsity: 1}", "wanda.sparsity"},
+      {"wanda: {sparsity: -0.1}", "wanda.sparsity"},
+      {"magnitude: {pattern: \"4:4\"}", "magnitude.pattern"},
+      {"magnitude: {sparsity: 0.6, pattern: \"2:4\"}", "magnitude.sparsity"},
+      {"wanda: {variant: true, pattern: \"2:4\"}", "wanda.variant"},
+  };
+  const std::string text = "calibration: {sources: [{text: {uri: a.txt}}]}\nsteps: [{";
+  for (const auto& [step, field] : refused) {
+    const auto violations = Validate(Parsed(text + step + "}]"), /*has_output=*/true, "recipe");
+    ASSERT_EQ(violations.size(), 1u) << step;
+    EXPECT_EQ(violations[0].field, "recipe.steps[0]." + std::string(field));
+  }
+  for (const char* step : {"wanda: {}", "wanda: {sparsity: 0.5, pattern: \"2:4\"}", "wanda: {pattern: \"5:8\"}",
+                           "magnitude: {sparsity: 0}", "wanda: {variant: true}"}) {
+    EXPECT_TRUE(Validate(Parsed(text + step + "}]"), /*has_output=*/true, "recipe").empty()) << step;
+  }
+}
+
 TEST(Steps, SpqrOptionsHaveRanges) {
   const v1::Recipe recipe = Parsed(R"(
 calibration: {sources: [{text: {uri: a.txt}}]}
