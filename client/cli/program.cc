@@ -15,7 +15,7 @@ constexpr char kFooter[] =
     "examples:\n"
     "  calipress run ./model ./out --recipe gptq-w4a16 --calibration train.jsonl --workers 2\n"
     "  calipress eval ./out --text test.jsonl --reference ./model\n"
-    "  calipress submit s3://models/a s3://models/a-w4 --recipe recipe.yaml --server host:7700 --wait\n\n"
+    "  calipress submit s3://models/a s3://models/a-w4 --recipe recipe.yaml --server host:7070 --wait\n\n"
     "exit codes: 0 done, 1 the job failed, 2 the request was refused, 3 the server could not be reached";
 
 }  // namespace

@@ -171,3 +171,12 @@ def test_no_machine_in_the_tree():
             if pattern.search(line):
                 wrong.append(f"{path.relative_to(ROOT)}:{number}: {line.strip()[:100]}")
     assert not wrong, "\n".join(wrong)
+
+
+def test_operations_tell_of_every_metric():
+    """A metric that nobody is told of is not watched; one that is gone must not be looked for."""
+    declared = set()
+    for path in sources("compress", "server", "worker", "client"):
+        declared |= set(re.findall(r'Family\(\s*"(calipress_[a-z_]+)"', path.read_text()))
+    told = set(re.findall(r"calipress_[a-z_]+", (ROOT / "docs" / "operations.md").read_text()))
+    assert declared == told, f"not in docs/operations.md: {sorted(declared - told)}; gone: {sorted(told - declared)}"

@@ -12,7 +12,7 @@
 namespace calipress::cli {
 namespace {
 
-constexpr char kFooter[] = "example: calipress cancel quick-job --server host:7700";
+constexpr char kFooter[] = "example: calipress cancel quick-job --server host:7070";
 
 struct Arguments {
   std::string job;

@@ -16,8 +16,8 @@ namespace calipress::cli {
 namespace {
 
 constexpr char kFooter[] =
-    "examples:\n  calipress list --server host:7700\n  calipress list --state running --state queued --server "
-    "host:7700 --json";
+    "examples:\n  calipress list --server host:7070\n  calipress list --state running --state queued --server "
+    "host:7070 --json";
 
 struct Arguments {
   std::string server;

@@ -20,8 +20,8 @@ namespace {
 constexpr char kFooter[] =
     "examples:\n"
     "  calipress submit s3://models/a s3://models/a-w4 --recipe gptq-w4a16 --calibration s3://texts/train.jsonl \\\n"
-    "    --server host:7700 --wait\n"
-    "  calipress submit /models/a /models/a-w4 --recipe recipe.yaml --server host:7700 --validate-only\n\n"
+    "    --server host:7070 --wait\n"
+    "  calipress submit /models/a /models/a-w4 --recipe recipe.yaml --server host:7070 --validate-only\n\n"
     "Paths must mean the same to the coordinator and the workers. Ctrl-C during --wait ends the watching, not the "
     "job.\n";
 

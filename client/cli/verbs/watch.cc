@@ -14,7 +14,7 @@ namespace calipress::cli {
 namespace {
 
 constexpr char kFooter[] =
-    "example: calipress watch quick-job --server host:7700\n\nCtrl-C ends the watching, not the job. The exit code is "
+    "example: calipress watch quick-job --server host:7070\n\nCtrl-C ends the watching, not the job. The exit code is "
     "the job's.";
 
 struct Arguments {

@@ -14,7 +14,7 @@
 namespace calipress::cli {
 namespace {
 
-constexpr char kFooter[] = "example: calipress workers --server host:7700";
+constexpr char kFooter[] = "example: calipress workers --server host:7070";
 
 struct Arguments {
   std::string server;
