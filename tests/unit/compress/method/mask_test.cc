@@ -1,6 +1,7 @@
 #include "compress/method/prune/mask.h"
 
 #include <algorithm>
+#include <limits>
 #include <numeric>
 #include <vector>
 

@@ -1,5 +1,8 @@
 // Magnitude and Wanda against plain transcriptions, and what they do with odd weights and inputs.
 #include <limits>
+#include <string>
+#include <tuple>
+#include <vector>
 
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
