@@ -2,6 +2,7 @@
 
 #include "compress/base/error.h"
 #include "compress/base/status_macros.h"
+#include "compress/method/prune/dsnot/dsnot.h"
 #include "compress/method/quantize/gptq/gptq.h"
 #include "compress/method/quantize/rtn/rtn.h"
 #include "compress/method/quantize/spqr/spqr.h"
@@ -22,6 +23,7 @@ constexpr Entry kMethods[] = {
     {v1::Step::kRtn, MakeRtn, nullptr},
     {v1::Step::kGptq, MakeGptq, nullptr},
     {v1::Step::kSpqr, MakeSpqr, nullptr},
+    {v1::Step::kDsnot, MakeDsnot, nullptr},
 };
 
 absl::StatusOr<Entry> Find(const v1::Step& step) {

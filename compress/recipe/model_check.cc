@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "absl/strings/str_cat.h"
+#include "compress/recipe/n_of_m.h"
 #include "compress/recipe/pattern.h"
 #include "compress/recipe/recipe.h"
 
@@ -20,6 +21,13 @@ std::string SchemeText(const std::optional<checkpoint::QuantizationScheme>& sche
 // " (and 3 more)", or nothing.
 std::string AndMore(size_t more) { return more == 0 ? "" : absl::StrCat(" (and ", more, " more)"); }
 
+// The M of a pruning step's N:M; -1 where it has no pattern.
+int64_t PatternRun(const v1::Step& step) {
+  if (!step.has_dsnot()) return -1;
+  const std::optional<NOfM> pattern = ParseNOfM(step.dsnot().pattern());
+  return pattern ? pattern->of : -1;
+}
+
 // The steps of a recipe against the linears of a model.
 class ModelCheck {
  public:
@@ -28,9 +36,10 @@ class ModelCheck {
       targets_.push_back(CompilePatterns(TargetsOrDefault(step.targets())));
       ignores_.push_back(CompilePatterns(IgnoreOrDefault(step.ignore())));
     }
+    const StepTable table(recipe);
     for (int64_t block = 0; block < spec.blocks; ++block) {
       blocks_.push_back(arch::BlockLinears(spec, block));
-      for (const arch::LinearSpec& linear : blocks_.back()) step_of_[linear.module] = FindStep(linear.module);
+      for (const arch::LinearSpec& linear : blocks_.back()) steps_of_[linear.module] = table.StepsFor(linear.module);
     }
   }
 
@@ -56,16 +65,21 @@ class ModelCheck {
     violations_.push_back({std::move(field), std::move(description)});
   }
 
-  // As StepFor, with expressions compiled once: models have hundreds of linears.
-  int FindStep(const std::string& module) const {
-    for (int i = recipe_.steps_size() - 1; i >= 0; --i) {
-      if (MatchesAny(targets_[i], module) && !MatchesAny(ignores_[i], module)) return i;
-    }
-    return -1;
+  bool Acts(int index, const std::string& module) const {
+    const std::vector<int>& steps = steps_of_.at(module);
+    return std::find(steps.begin(), steps.end(), index) != steps.end();
+  }
+
+  // The grid that a linear ends with; none where nothing quantizes it.
+  std::optional<checkpoint::QuantizationScheme> FinalScheme(const std::string& module) const {
+    const std::vector<int>& steps = steps_of_.at(module);
+    if (steps.empty() || !Quantizes(recipe_.steps(steps.back()))) return std::nullopt;
+    return SchemeOf(recipe_.steps(steps.back()));
   }
 
   bool MatchesALinear(const Pattern& pattern) const {
-    return std::any_of(step_of_.begin(), step_of_.end(), [&](const auto& item) { return pattern.Matches(item.first); });
+    return std::any_of(steps_of_.begin(), steps_of_.end(),
+                       [&](const auto& item) { return pattern.Matches(item.first); });
   }
 
   std::string ExampleModule() const {
@@ -107,12 +121,15 @@ class ModelCheck {
   void CheckGroups(int index, const std::string& path, bool clean) {
     checkpoint::QuantizationScheme scheme = SchemeOf(recipe_.steps(index));
     if (recipe_.steps(index).has_spqr()) scheme.group_size = recipe_.steps(index).spqr().group_size();
+    // Of what only prunes, runs of a pattern are what has to divide.
+    const bool prunes = !Quantizes(recipe_.steps(index));
+    if (prunes) scheme.group_size = PatternRun(recipe_.steps(index));
     int64_t divisor = 0;
     size_t linears = 0;
     std::vector<const arch::LinearSpec*> refused;
     for (const auto& block : blocks_) {
       for (const arch::LinearSpec& linear : block) {
-        if (step_of_.at(linear.module) != index) continue;
+        if (!Acts(index, linear.module)) continue;
         ++linears;
         divisor = std::gcd(divisor, linear.in);
         if (scheme.group_size > 0 && linear.in % scheme.group_size != 0) refused.push_back(&linear);
@@ -124,6 +141,12 @@ class ModelCheck {
              "them");
     }
     if (refused.empty()) return;
+    if (prunes) {
+      return Refuse(absl::StrCat(path, ".", MethodName(recipe_.steps(index)), ".pattern"),
+                    absl::StrCat("runs of ", scheme.group_size, " do not divide the ", refused[0]->in, " inputs of ",
+                                 refused[0]->module, AndMore(refused.size() - 1),
+                                 "; choose a pattern whose runs do, or ignore these linears"));
+    }
     int64_t largest = std::min(divisor, scheme.group_size);
     while (divisor % largest != 0) --largest;
     Refuse(absl::StrCat(path, ".", MethodName(recipe_.steps(index)), ".group_size"),
@@ -146,9 +169,7 @@ class ModelCheck {
       std::optional<std::optional<checkpoint::QuantizationScheme>> first;
       for (const arch::LinearSpec& linear : block) {
         if (std::find(roles.begin(), roles.end(), linear.role) == roles.end()) continue;
-        const int step = step_of_.at(linear.module);
-        std::optional<checkpoint::QuantizationScheme> scheme;
-        if (step >= 0) scheme = SchemeOf(recipe_.steps(step));
+        const std::optional<checkpoint::QuantizationScheme> scheme = FinalScheme(linear.module);
         if (!first) first = scheme;
         same = same && *first == scheme;
         parts.push_back(absl::StrCat(linear.module, ": ", SchemeText(scheme)));
@@ -185,7 +206,7 @@ class ModelCheck {
   std::vector<std::vector<Pattern>> targets_;
   std::vector<std::vector<Pattern>> ignores_;
   std::vector<std::vector<arch::LinearSpec>> blocks_;
-  std::map<std::string, int, std::less<>> step_of_;  // by module
+  std::map<std::string, std::vector<int>, std::less<>> steps_of_;  // by module
   std::vector<FieldViolation> violations_;
 };
 

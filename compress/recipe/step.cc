@@ -8,7 +8,7 @@ namespace calipress::recipe {
 
 using checkpoint::QuantizationScheme;
 
-std::vector<std::string> AvailableMethods() { return {"rtn", "gptq", "spqr"}; }
+std::vector<std::string> AvailableMethods() { return {"rtn", "gptq", "spqr", "dsnot"}; }
 
 bool Transforms(const v1::Step& step) { return step.has_smoothquant(); }
 

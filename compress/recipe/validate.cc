@@ -2,6 +2,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "compress/recipe/data_kind.h"
+#include "compress/recipe/method_checks.h"
 #include "compress/recipe/pattern.h"
 #include "compress/recipe/recipe.h"
 #include "compress/storage/object_store.h"
@@ -117,7 +118,7 @@ class Validator {
 
   // What the schema has and this version does not do yet: refused, never ignored.
   void RefuseUnavailable(const std::string& path) {
-    Refuse(path, "is not available in this version; rtn, gptq and spqr with integer grids are");
+    Refuse(path, "is not available in this version; rtn, gptq and spqr with integer grids, and dsnot, are");
   }
 
   template <typename Method>
@@ -200,8 +201,9 @@ class Validator {
       case v1::Step::kMagnitude:
       case v1::Step::kWanda:
       case v1::Step::kSparsegpt:
-      case v1::Step::kDsnot:
         return RefuseUnavailable(absl::StrCat(path, ".", MethodName(step)));
+      case v1::Step::kDsnot:
+        return CheckDsnot(absl::StrCat(path, ".dsnot"), step.dsnot(), &violations_);
       case v1::Step::METHOD_NOT_SET:
         return Refuse(path, "has no method; add one, like gptq: {bits: 4}");
     }

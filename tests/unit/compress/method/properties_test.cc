@@ -37,6 +37,9 @@ const std::vector<Subject>& Subjects() {
       {"gptq: {bits: 8, group_size: 8, damping: 0.1, block_size: 16}", true},
       {"spqr: {bits: 3, group_size: 16, scale_group_size: 4}", true},
       {"spqr: {bits: 4, group_size: 8, outlier_threshold: 0.05, act_order: false}", true},
+      {"dsnot: {sparsity: 0.6, layers: all, threshold: 0.01}", true, 0.6},
+      {"dsnot: {pattern: '2:4', initial: magnitude, threshold: 0.001}", true, 0.5},
+      {"dsnot: {sparsity: 0.5, initial: sparsegpt, same_sign: true}", true, 0.5},
   };
   return subjects;
 }

@@ -199,7 +199,6 @@ TEST(Steps, WhatThisVersionLacksIsRefused) {
       {"magnitude: {}", "magnitude"},
       {"wanda: {}", "wanda"},
       {"sparsegpt: {}", "sparsegpt"},
-      {"dsnot: {}", "dsnot"},
       {"gptq: {type: float}", "gptq.type"},
       {"rtn: {strategy: tensor}", "rtn.strategy"},
       {"gptq: {activations: dynamic}", "gptq.activations"},
@@ -213,6 +212,29 @@ TEST(Steps, WhatThisVersionLacksIsRefused) {
     EXPECT_EQ(violations[0].field, "recipe.steps[0]." + std::string(field));
     EXPECT_NE(violations[0].description.find("not available in this version"), std::string::npos) << step;
   }
+}
+
+TEST(Steps, DsnotOptionsHaveRanges) {
+  const std::string head = "calibration: {sources: [{text: {uri: a.txt}}]}\nsteps: [{dsnot: {";
+  const char* const wrong[][2] = {
+      {"sparsity: 1", "sparsity: must be above 0 and below 1, not 1"},
+      {"sparsity: 0", "sparsity: must be above 0 and below 1, not 0"},
+      {"pattern: '4:4'", "pattern: '4:4' must be N:M"},
+      {"pattern: '2:4', sparsity: 0.5", "sparsity: is decided by pattern 2:4; give one of the two"},
+      {"max_cycles: -1", "max_cycles: must be 0 to"},
+      {"threshold: -0.5", "threshold: must be 0 or more"},
+      {"threshold: .inf", "threshold: must be 0 or more"},
+      {"gamma: -1", "gamma: must be 0 to 8"},
+      {"gamma: 9", "gamma: must be 0 to 8"},
+  };
+  for (const auto& [options, text] : wrong) {
+    EXPECT_THAT(Found(head + options + "}}]"), ElementsAre(StartsWith(absl::StrCat("recipe.steps[0].dsnot.", text))));
+  }
+  for (const char* right : {"", "sparsity: 0.6, layers: all, same_sign: true", "pattern: '5:8', initial: sparsegpt",
+                            "max_cycles: 0, threshold: 0, gamma: 0"}) {
+    EXPECT_THAT(Found(head + right + "}}]"), IsEmpty()) << right;
+  }
+  EXPECT_THAT(Found("steps: [{dsnot: {}}]"), ElementsAre(HasSubstr("needs calibration text")));
 }
 
 TEST(Steps, SpqrOptionsHaveRanges) {
