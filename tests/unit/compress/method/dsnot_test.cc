@@ -125,8 +125,8 @@ at::Tensor ReferenceMask(const v1::Step& step, const at::Tensor& weight, const I
   return mask;
 }
 
-LinearResult Run(const v1::Step& step, const at::Tensor& weight, const InputStatistics& statistics,
-                 const std::string& role = "q_proj", const at::Tensor& pruned = {}) {
+LinearResult Prune(const v1::Step& step, const at::Tensor& weight, const InputStatistics& statistics,
+                   const std::string& role = "q_proj", const at::Tensor& pruned = {}) {
   auto method = MakeMethod(step);
   EXPECT_TRUE(method.ok()) << method.status();
   auto results = (*method)->Compress({{"block.0." + role, weight, pruned, 0, role}}, &statistics);
@@ -153,14 +153,14 @@ TEST(Dsnot, IsTheLoopOfThePaper) {
           const at::Tensor weight = RandomWeight(rows, columns, at::kFloat, ++seed);
           const InputStatistics statistics = Statistics(columns, ++seed);
           const at::Tensor expected = ReferenceMask(step, weight, statistics);
-          const LinearResult result = Run(step, weight, statistics);
+          const LinearResult result = Prune(step, weight, statistics);
           // A near-tie changes one row, and all that follows in it.
           const double equal_rows = result.pruned.eq(expected).all(1).to(at::kDouble).mean().item<double>();
           EXPECT_GE(equal_rows, 0.97) << "initial " << initial << ", pattern " << pattern << ", same sign " << same_sign
                                       << ", gamma " << gamma;
           v1::Step still = step;
           still.mutable_dsnot()->set_max_cycles(0);
-          EXPECT_LT(Agreement(Run(still, weight, statistics).pruned, result.pruned), 1.0) << "nothing was swapped";
+          EXPECT_LT(Agreement(Prune(still, weight, statistics).pruned, result.pruned), 1.0) << "nothing was swapped";
         }
       }
     }
@@ -170,14 +170,14 @@ TEST(Dsnot, IsTheLoopOfThePaper) {
 TEST(Dsnot, KeepsSparsityOfEveryRowAndOnlyZeroesWeights) {
   for (const auto dtype : {at::kFloat, at::kBFloat16, at::kHalf}) {
     const at::Tensor weight = RandomWeight(33, 100, dtype, 5);
-    const LinearResult result = Run(DsnotStep(0.37), weight, Statistics(100, 6));
+    const LinearResult result = Prune(DsnotStep(0.37), weight, Statistics(100, 6));
     EXPECT_TRUE(result.pruned.sum(1).eq(37).all().item<bool>());
     EXPECT_TRUE(at::equal(result.weight, weight.masked_fill(result.pruned, 0)));
     EXPECT_EQ(result.weight.scalar_type(), dtype);
     EXPECT_EQ(result.method, "dsnot");
   }
   const at::Tensor weight = RandomWeight(33, 96, at::kFloat, 5);
-  const LinearResult result = Run(PatternStep("5:8"), weight, Statistics(96, 6));
+  const LinearResult result = Prune(PatternStep("5:8"), weight, Statistics(96, 6));
   EXPECT_TRUE(result.pruned.view({33, 12, 8}).sum(2).eq(5).all().item<bool>());
 }
 
@@ -186,20 +186,20 @@ TEST(Dsnot, ReducesTheExpectedErrorOfRows) {
   const InputStatistics statistics = Statistics(128, 12);
   v1::Step still = DsnotStep(0.6);
   still.mutable_dsnot()->set_max_cycles(0);
-  const at::Tensor before = RowErrors(weight, Run(still, weight, statistics).pruned, statistics);
+  const at::Tensor before = RowErrors(weight, Prune(still, weight, statistics).pruned, statistics);
   v1::Step step = DsnotStep(0.6);
-  const at::Tensor after = RowErrors(weight, Run(step, weight, statistics).pruned, statistics);
+  const at::Tensor after = RowErrors(weight, Prune(step, weight, statistics).pruned, statistics);
   EXPECT_LT(after.abs().mean().item<double>(), 0.7 * before.abs().mean().item<double>());
   // Every swap takes from the error, which keeps its sign: no row gets worse.
   step.mutable_dsnot()->set_same_sign(true);
-  const at::Tensor same = RowErrors(weight, Run(step, weight, statistics).pruned, statistics);
+  const at::Tensor same = RowErrors(weight, Prune(step, weight, statistics).pruned, statistics);
   EXPECT_TRUE(same.abs().le(before.abs().add(1e-6)).all().item<bool>());
   EXPECT_TRUE(same.mul(before).ge(0).all().item<bool>());
   // N:M keeps the sign always.
   v1::Step pattern = PatternStep("2:4"), initial = pattern;
   initial.mutable_dsnot()->set_max_cycles(0);
-  const at::Tensor product = RowErrors(weight, Run(pattern, weight, statistics).pruned, statistics)
-                                 .mul(RowErrors(weight, Run(initial, weight, statistics).pruned, statistics));
+  const at::Tensor product = RowErrors(weight, Prune(pattern, weight, statistics).pruned, statistics)
+                                 .mul(RowErrors(weight, Prune(initial, weight, statistics).pruned, statistics));
   EXPECT_TRUE(product.ge(-1e-9).all().item<bool>());
 }
 
@@ -208,25 +208,25 @@ TEST(Dsnot, StopsWhereItsLimitsAre) {
   const InputStatistics statistics = Statistics(128, 22);
   v1::Step step = DsnotStep(0.6);
   step.mutable_dsnot()->set_max_cycles(0);
-  const at::Tensor wanda = Run(step, weight, statistics).pruned;
+  const at::Tensor wanda = Prune(step, weight, statistics).pruned;
   const at::Tensor metric = weight.abs().mul(statistics.square_sum.sqrt());
   const at::Tensor smallest = std::get<1>(metric.sort(true, 1, false)).narrow(1, 0, 76);
   EXPECT_TRUE(at::equal(wanda, at::zeros({48, 128}, at::kBool).scatter(1, smallest, true)));
   step.mutable_dsnot()->set_threshold(0.0);
   for (const int cycles : {1, 3}) {
     step.mutable_dsnot()->set_max_cycles(cycles);
-    const at::Tensor changed = Run(step, weight, statistics).pruned.ne(wanda).sum(1);
+    const at::Tensor changed = Prune(step, weight, statistics).pruned.ne(wanda).sum(1);
     EXPECT_TRUE(changed.le(2 * cycles).all().item<bool>());
     EXPECT_EQ(changed.max().item<int64_t>(), 2 * cycles);
   }
   step.mutable_dsnot()->set_max_cycles(50);
   step.mutable_dsnot()->set_threshold(std::numeric_limits<double>::infinity());
-  EXPECT_TRUE(at::equal(Run(step, weight, statistics).pruned, wanda));
+  EXPECT_TRUE(at::equal(Prune(step, weight, statistics).pruned, wanda));
   // A row whose error is below the threshold stays, one above it does not.
   const at::Tensor errors = RowErrors(weight, wanda, statistics).abs();
   const double median = errors.median().item<double>() * 1.0001;
   step.mutable_dsnot()->set_threshold(median);
-  const at::Tensor changed = Run(step, weight, statistics).pruned.ne(wanda).any(1);
+  const at::Tensor changed = Prune(step, weight, statistics).pruned.ne(wanda).any(1);
   EXPECT_TRUE(changed.logical_and(errors.lt(median * 0.999)).logical_not().all().item<bool>());
   EXPECT_TRUE(changed.any().item<bool>());
 }
@@ -237,14 +237,14 @@ TEST(Dsnot, RefinesAttentionAloneUnlessToldOtherwise) {
   v1::Step still = DsnotStep(), all = DsnotStep();
   still.mutable_dsnot()->set_max_cycles(0);
   all.mutable_dsnot()->set_layers(v1::Dsnot::LAYERS_ALL);
-  const at::Tensor wanda = Run(still, weight, statistics).pruned, refined = Run(all, weight, statistics).pruned;
+  const at::Tensor wanda = Prune(still, weight, statistics).pruned, refined = Prune(all, weight, statistics).pruned;
   ASSERT_FALSE(at::equal(wanda, refined));
   for (const char* role : {"q_proj", "k_proj", "v_proj", "o_proj"}) {
-    EXPECT_TRUE(at::equal(Run(DsnotStep(), weight, statistics, role).pruned, refined)) << role;
+    EXPECT_TRUE(at::equal(Prune(DsnotStep(), weight, statistics, role).pruned, refined)) << role;
   }
   for (const char* role : {"gate_proj", "up_proj", "down_proj"}) {
-    EXPECT_TRUE(at::equal(Run(DsnotStep(), weight, statistics, role).pruned, wanda)) << role;
-    EXPECT_TRUE(at::equal(Run(all, weight, statistics, role).pruned, refined)) << role;
+    EXPECT_TRUE(at::equal(Prune(DsnotStep(), weight, statistics, role).pruned, wanda)) << role;
+    EXPECT_TRUE(at::equal(Prune(all, weight, statistics, role).pruned, refined)) << role;
   }
 }
 
@@ -253,9 +253,9 @@ TEST(Dsnot, DoesNotDependOnThreads) {
   const InputStatistics statistics = Statistics(256, 42);
   const int threads = at::get_num_threads();
   at::set_num_threads(1);
-  const at::Tensor one = Run(DsnotStep(), weight, statistics).pruned;
+  const at::Tensor one = Prune(DsnotStep(), weight, statistics).pruned;
   at::set_num_threads(3);
-  const at::Tensor three = Run(DsnotStep(), weight, statistics).pruned;
+  const at::Tensor three = Prune(DsnotStep(), weight, statistics).pruned;
   at::set_num_threads(threads);
   EXPECT_TRUE(at::equal(one, three));
 }
@@ -275,7 +275,7 @@ TEST(Dsnot, OddColumnsAndRows) {
   for (const auto initial : {v1::Dsnot::INITIAL_WANDA, v1::Dsnot::INITIAL_MAGNITUDE, v1::Dsnot::INITIAL_SPARSEGPT}) {
     for (v1::Step step : {DsnotStep(), PatternStep("2:4")}) {
       step.mutable_dsnot()->set_initial(initial);
-      const LinearResult result = Run(step, weight, statistics);
+      const LinearResult result = Prune(step, weight, statistics);
       EXPECT_TRUE(result.pruned.sum(1).eq(32).all().item<bool>());
       EXPECT_EQ(result.dead_columns, 3);
       EXPECT_TRUE(std::isfinite(result.relative_error));
@@ -289,7 +289,7 @@ TEST(Dsnot, OddColumnsAndRows) {
   statistics.second_moment.zero_();
   v1::Step step = DsnotStep();
   step.mutable_dsnot()->set_initial(v1::Dsnot::INITIAL_SPARSEGPT);
-  const LinearResult result = Run(step, weight, statistics);
+  const LinearResult result = Prune(step, weight, statistics);
   EXPECT_TRUE(result.pruned.sum(1).eq(32).all().item<bool>());
   EXPECT_NE(result.warning.find("not positive definite"), std::string::npos);
   EXPECT_EQ(result.relative_error, 0.0);
@@ -298,7 +298,7 @@ TEST(Dsnot, OddColumnsAndRows) {
 TEST(Dsnot, WhatWasPrunedStaysPruned) {
   const at::Tensor pruned = RandomNormal({24, 64}, 61).gt(0.4);
   const at::Tensor weight = RandomWeight(24, 64, at::kFloat, 62).masked_fill(pruned, 0.0);
-  const LinearResult result = Run(DsnotStep(), weight, Statistics(64, 63), "q_proj", pruned);
+  const LinearResult result = Prune(DsnotStep(), weight, Statistics(64, 63), "q_proj", pruned);
   EXPECT_TRUE(result.pruned.logical_or(pruned.logical_not()).all().item<bool>());
   EXPECT_TRUE(result.pruned.sum(1).eq(at::clamp(pruned.sum(1), 32)).all().item<bool>());
 }
@@ -306,13 +306,13 @@ TEST(Dsnot, WhatWasPrunedStaysPruned) {
 TEST(Dsnot, ErrorIsThatOfTheDiagonalOrExact) {
   const at::Tensor weight = RandomWeight(24, 64, at::kFloat, 71);
   InputStatistics statistics = Statistics(64, 72);
-  const LinearResult exact = Run(DsnotStep(), weight, statistics);
+  const LinearResult exact = Prune(DsnotStep(), weight, statistics);
   const at::Tensor gone = weight.masked_fill(exact.pruned.logical_not(), 0.0);
   const at::Tensor moment = statistics.second_moment;
   EXPECT_NEAR(exact.relative_error, Form(gone, moment) / Form(weight, moment), 0.01 * exact.relative_error);
   const at::Tensor diagonal = statistics.square_sum.diag();
   statistics.second_moment = {};
-  const LinearResult estimate = Run(DsnotStep(), weight, statistics);
+  const LinearResult estimate = Prune(DsnotStep(), weight, statistics);
   EXPECT_TRUE(at::equal(estimate.pruned, exact.pruned));
   EXPECT_NEAR(estimate.relative_error, Form(gone, diagonal) / Form(weight, diagonal), 1e-5);
 }
