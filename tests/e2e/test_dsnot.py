@@ -80,7 +80,8 @@ def statistics(ids):
     inputs = {}
     for name, module in model.model.layers[0].named_modules():
         if name.endswith("_proj"):
-            module.register_forward_hook(lambda _, args, __, name=name: inputs.setdefault(name, args[0].double()))
+            # A hook's answer would take the place of the output.
+            module.register_forward_hook(lambda _, args, __, name=name: inputs.update({name: args[0].double()}))
     with torch.no_grad():
         model(torch.from_numpy(np.load(ids)).long())
     return {name: ((x.sum(1).mean(0)).numpy(), x.var(1, unbiased=False).mean(0).numpy(), (x * x).sum((0, 1)).numpy())

@@ -311,7 +311,7 @@ TEST(Dsnot, ErrorIsThatOfTheDiagonalOrExact) {
   const at::Tensor moment = statistics.second_moment;
   EXPECT_NEAR(exact.relative_error, Form(gone, moment) / Form(weight, moment), 0.01 * exact.relative_error);
   const at::Tensor diagonal = statistics.square_sum.diag();
-  statistics.second_moment = {};
+  statistics.second_moment = at::Tensor();
   const LinearResult estimate = Prune(DsnotStep(), weight, statistics);
   EXPECT_TRUE(at::equal(estimate.pruned, exact.pruned));
   EXPECT_NEAR(estimate.relative_error, Form(gone, diagonal) / Form(weight, diagonal), 1e-5);
