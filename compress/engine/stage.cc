@@ -10,6 +10,7 @@
 #include "compress/engine/context.h"
 #include "compress/engine/evaluate_phase.h"
 #include "compress/engine/tokens.h"
+#include "compress/recipe/loader_warnings.h"
 #include "compress/tensor/guard.h"
 
 namespace calipress::engine {
@@ -60,6 +61,12 @@ absl::StatusOr<worker::v1::StageOutcome> RunStage(const worker::v1::Assignment& 
     }
     StageContext context{assignment, environment, observer, cancellation, device, std::move(model), {}, {}};
     CALIPRESS_RETURN_IF_ERROR(Run(context));
+    // Of the job, not of a stage: told once.
+    if (context.first()) {
+      for (const std::string& warning : recipe::LoaderWarnings(context.recipe(), context.spec())) {
+        context.outcome.add_warnings(warning);
+      }
+    }
     outcome = std::move(context.outcome);
     return absl::OkStatus();
   }));

@@ -2,6 +2,7 @@
 
 #include "compress/base/error.h"
 #include "compress/base/status_macros.h"
+#include "compress/method/prune/dsnot/dsnot.h"
 #include "compress/method/prune/magnitude/magnitude.h"
 #include "compress/method/prune/wanda/wanda.h"
 #include "compress/method/quantize/gptq/gptq.h"
@@ -23,7 +24,7 @@ struct Entry {
 constexpr Entry kMethods[] = {
     {v1::Step::kRtn, MakeRtn, nullptr},     {v1::Step::kGptq, MakeGptq, nullptr},
     {v1::Step::kSpqr, MakeSpqr, nullptr},   {v1::Step::kMagnitude, MakeMagnitude, nullptr},
-    {v1::Step::kWanda, MakeWanda, nullptr},
+    {v1::Step::kWanda, MakeWanda, nullptr}, {v1::Step::kDsnot, MakeDsnot, nullptr},
 };
 
 absl::StatusOr<Entry> Find(const v1::Step& step) {

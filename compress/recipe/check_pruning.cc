@@ -7,6 +7,9 @@
 namespace calipress::recipe {
 namespace {
 
+constexpr int kMaxCycles = 1'000'000;
+constexpr double kMaxGamma = 8.0;
+
 template <typename Method>
 void CheckAmount(const Method& method, const std::string& path, const Refuse& refuse) {
   const bool in_range = method.sparsity() >= 0 && method.sparsity() < 1;
@@ -30,6 +33,22 @@ void CheckOwl(bool has_owl, const std::string& path, const Refuse& refuse) {
 }
 
 }  // namespace
+
+void CheckDsnot(const v1::Recipe&, const v1::Step& step, const std::string& path, const Refuse& refuse) {
+  const v1::Dsnot& dsnot = step.dsnot();
+  const auto check = [&](bool right, const char* field, std::string description) {
+    if (!right) refuse(absl::StrCat(path, ".", field), std::move(description));
+  };
+  CheckAmount(dsnot, path, refuse);
+  check(v1::Dsnot::Initial_IsValid(dsnot.initial()), "initial", "must be wanda, magnitude or sparsegpt");
+  check(dsnot.max_cycles() >= 0 && dsnot.max_cycles() <= kMaxCycles, "max_cycles",
+        absl::StrCat("must be 0 to ", kMaxCycles, ", not ", dsnot.max_cycles()));
+  check(dsnot.threshold() >= 0 && std::isfinite(dsnot.threshold()), "threshold",
+        absl::StrCat("must be 0 or more, not ", dsnot.threshold()));
+  check(dsnot.gamma() >= 0 && dsnot.gamma() <= kMaxGamma, "gamma",
+        absl::StrCat("must be 0 to ", kMaxGamma, ", not ", dsnot.gamma()));
+  check(v1::Dsnot::Layers_IsValid(dsnot.layers()), "layers", "must be attention or all");
+}
 
 void CheckMagnitude(const v1::Recipe&, const v1::Step& step, const std::string& path, const Refuse& refuse) {
   CheckAmount(step.magnitude(), path, refuse);

@@ -29,10 +29,10 @@ class ModelCheck {
       targets_.push_back(CompilePatterns(TargetsOrDefault(step.targets())));
       ignores_.push_back(CompilePatterns(IgnoreOrDefault(step.ignore())));
     }
-    const StepTable steps(recipe);
+    const StepTable table(recipe);
     for (int64_t block = 0; block < spec.blocks; ++block) {
       blocks_.push_back(arch::BlockLinears(spec, block));
-      for (const arch::LinearSpec& linear : blocks_.back()) steps_of_[linear.module] = steps.StepsFor(linear.module);
+      for (const arch::LinearSpec& linear : blocks_.back()) steps_of_[linear.module] = table.StepsFor(linear.module);
     }
   }
 
@@ -60,10 +60,16 @@ class ModelCheck {
     violations_.push_back({std::move(field), std::move(description)});
   }
 
-  // The step whose scheme a linear ends with; -1: it stays dense.
-  int QuantizingStep(const std::string& module) const {
+  bool Acts(int index, const std::string& module) const {
     const std::vector<int>& steps = steps_of_.at(module);
-    return steps.empty() || !Quantizes(recipe_.steps(steps.back())) ? -1 : steps.back();
+    return std::find(steps.begin(), steps.end(), index) != steps.end();
+  }
+
+  // The grid that a linear ends with; none where nothing quantizes it.
+  std::optional<checkpoint::QuantizationScheme> FinalScheme(const std::string& module) const {
+    const std::vector<int>& steps = steps_of_.at(module);
+    if (steps.empty() || !Quantizes(recipe_.steps(steps.back()))) return std::nullopt;
+    return SchemeOf(recipe_.steps(steps.back()));
   }
 
   bool MatchesALinear(const Pattern& pattern) const {
@@ -115,8 +121,7 @@ class ModelCheck {
     std::vector<const arch::LinearSpec*> refused;
     for (const auto& block : blocks_) {
       for (const arch::LinearSpec& linear : block) {
-        const std::vector<int>& steps = steps_of_.at(linear.module);
-        if (std::find(steps.begin(), steps.end(), index) == steps.end()) continue;
+        if (!Acts(index, linear.module)) continue;
         ++linears;
         if (!Quantizes(recipe_.steps(index))) continue;
         divisor = std::gcd(divisor, linear.in);
@@ -157,9 +162,7 @@ class ModelCheck {
     std::vector<const arch::LinearSpec*> refused;
     for (const auto& block : blocks_) {
       for (const arch::LinearSpec& linear : block) {
-        const std::vector<int>& steps = steps_of_.at(linear.module);
-        if (std::find(steps.begin(), steps.end(), index) == steps.end()) continue;
-        if (linear.in % pattern->of != 0) refused.push_back(&linear);
+        if (Acts(index, linear.module) && linear.in % pattern->of != 0) refused.push_back(&linear);
       }
     }
     if (refused.empty()) return;
@@ -181,9 +184,7 @@ class ModelCheck {
       std::optional<std::optional<checkpoint::QuantizationScheme>> first;
       for (const arch::LinearSpec& linear : block) {
         if (std::find(roles.begin(), roles.end(), linear.role) == roles.end()) continue;
-        const int step = QuantizingStep(linear.module);
-        std::optional<checkpoint::QuantizationScheme> scheme;
-        if (step >= 0) scheme = SchemeOf(recipe_.steps(step));
+        const std::optional<checkpoint::QuantizationScheme> scheme = FinalScheme(linear.module);
         if (!first) first = scheme;
         same = same && *first == scheme;
         parts.push_back(absl::StrCat(linear.module, ": ", SchemeText(scheme)));
@@ -220,7 +221,7 @@ class ModelCheck {
   std::vector<std::vector<Pattern>> targets_;
   std::vector<std::vector<Pattern>> ignores_;
   std::vector<std::vector<arch::LinearSpec>> blocks_;
-  std::map<std::string, std::vector<int>, std::less<>> steps_of_;  // by module, in the order they act
+  std::map<std::string, std::vector<int>, std::less<>> steps_of_;  // by module
   std::vector<FieldViolation> violations_;
 };
 

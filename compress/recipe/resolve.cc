@@ -74,11 +74,20 @@ void ResolveStep(v1::Propagation propagation, v1::Step* step) {
     case v1::Step::kWanda:
       ResolveSparsity(step->mutable_wanda());
       break;
+    case v1::Step::kDsnot: {
+      v1::Dsnot* dsnot = step->mutable_dsnot();
+      ResolveSparsity(dsnot);
+      if (dsnot->initial() == v1::Dsnot::INITIAL_UNSPECIFIED) dsnot->set_initial(v1::Dsnot::INITIAL_WANDA);
+      CALIPRESS_DEFAULT(dsnot, max_cycles, 50);
+      CALIPRESS_DEFAULT(dsnot, threshold, 0.1);
+      CALIPRESS_DEFAULT(dsnot, gamma, 1.0);
+      if (dsnot->layers() == v1::Dsnot::LAYERS_UNSPECIFIED) dsnot->set_layers(v1::Dsnot::LAYERS_ATTENTION);
+      break;
+    }
     // Refused by Validate: not available yet.
     case v1::Step::kAwq:
     case v1::Step::kSmoothquant:
     case v1::Step::kSparsegpt:
-    case v1::Step::kDsnot:
     case v1::Step::METHOD_NOT_SET:
       break;
   }

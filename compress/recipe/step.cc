@@ -8,7 +8,7 @@ namespace calipress::recipe {
 
 using checkpoint::QuantizationScheme;
 
-std::vector<std::string> AvailableMethods() { return {"rtn", "gptq", "spqr", "magnitude", "wanda"}; }
+std::vector<std::string> AvailableMethods() { return {"rtn", "gptq", "spqr", "magnitude", "wanda", "dsnot"}; }
 
 bool Transforms(const v1::Step& step) { return step.has_smoothquant(); }
 
@@ -20,6 +20,7 @@ std::string PatternOf(const v1::Step& step) {
   if (step.has_magnitude()) return step.magnitude().pattern();
   if (step.has_wanda()) return step.wanda().pattern();
   if (step.has_sparsegpt()) return step.sparsegpt().pattern();
+  if (step.has_dsnot()) return step.dsnot().pattern();
   return "";
 }
 

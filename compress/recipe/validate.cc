@@ -122,7 +122,7 @@ class Validator {
 
   // What the schema has and this version does not do yet: refused, never ignored.
   void RefuseUnavailable(const std::string& path) {
-    Refuse(path, "is not available in this version; rtn, gptq and spqr with integer grids, magnitude and wanda are");
+    Refuse(path, "is not available in this version; `calipress recipes` and the README tell what is");
   }
 
   template <typename Method>
@@ -207,8 +207,9 @@ class Validator {
       case v1::Step::kAwq:
       case v1::Step::kSmoothquant:
       case v1::Step::kSparsegpt:
-      case v1::Step::kDsnot:
         return RefuseUnavailable(absl::StrCat(path, ".", MethodName(step)));
+      case v1::Step::kDsnot:
+        return CheckDsnot(recipe_, step, absl::StrCat(path, ".dsnot"), Refusing());
       case v1::Step::METHOD_NOT_SET:
         return Refuse(path, "has no method; add one, like gptq: {bits: 4}");
     }

@@ -53,7 +53,10 @@ def test_report_tells_what_happened(result):
     assert {phase["name"] for phase in report["phases"]} >= {"calibration-tokens", "compress", "evaluate", "assemble"}
     assert all(int(phase["peak_memory_bytes"]) > 0 for phase in report["phases"])
     assert report["calibration"]["tokens"] in ("8192", 8192)
-    for word in ("perplexity", "heldout", "compress"):
+    # Two workers, told once; 256 inputs make 4 parts of 64.
+    (warning,) = [warning for warning in report["warnings"] if "tensor parallelism" in warning]
+    assert warning.startswith("group size 128 does not fit tensor parallelism over 4, 8 devices")
+    for word in ("perplexity", "heldout", "compress", "tensor parallelism"):
         assert word in done.stdout
 
 

@@ -42,6 +42,9 @@ const std::vector<Subject>& Subjects() {
       {"wanda: {sparsity: 0.5}", false, 0.5},
       {"wanda: {pattern: \"2:4\"}", false, 0.5},
       {"wanda: {variant: true}"},
+      {"dsnot: {sparsity: 0.6, layers: all, threshold: 0.01}", true, 0.6},
+      {"dsnot: {pattern: '2:4', initial: magnitude, threshold: 0.001}", true, 0.5},
+      {"dsnot: {sparsity: 0.5, initial: sparsegpt, same_sign: true}", true, 0.5},
   };
   return subjects;
 }

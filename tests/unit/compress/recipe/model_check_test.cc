@@ -38,6 +38,37 @@ std::vector<std::string> Found(std::string_view yaml, const arch::ArchSpec& spec
   return all;
 }
 
+TEST(Pruning, RunsOfAPatternDivideAndNothingElseHasTo) {
+  // 172 inputs are no multiple of 128, which only groups would have to be.
+  EXPECT_THAT(Found("steps: [{dsnot: {sparsity: 0.6}}]"), IsEmpty());
+  EXPECT_THAT(Found("steps: [{dsnot: {pattern: '2:4'}}]"), IsEmpty());
+  EXPECT_THAT(Found("steps: [{dsnot: {pattern: '5:8'}}]"),
+              ElementsAre(AllOf(StartsWith("recipe.steps[0].dsnot.pattern: runs of 8 do not divide the 172 inputs of "),
+                                HasSubstr("down_proj (and 4 more)"))));
+}
+
+TEST(Pruning, MayComeBeforeAStepThatQuantizes) {
+  EXPECT_THAT(Found("steps: [{dsnot: {}}, {rtn: {group_size: 4}}]"), IsEmpty());
+  // Of two steps that prune a linear the last one does.
+  EXPECT_THAT(Found("steps: [{dsnot: {}}, {dsnot: {sparsity: 0.6}}]"), ElementsAre(HasSubstr("acts on no linear")));
+  // Pruned linears are dense, and may be fused with dense ones.
+  EXPECT_THAT(Found("steps: [{dsnot: {}, targets: ['re:.*q_proj']}]"), IsEmpty());
+}
+
+TEST(Pruning, DsnotsDefaults) {
+  auto recipe = ParseYaml("steps: [{dsnot: {}}, {dsnot: {pattern: '2:4'}}]");
+  ASSERT_TRUE(recipe.ok());
+  const v1::Recipe resolved = Resolve(*recipe, Model());
+  const v1::Dsnot& dsnot = resolved.steps(0).dsnot();
+  EXPECT_EQ(dsnot.sparsity(), 0.5);
+  EXPECT_EQ(dsnot.initial(), v1::Dsnot::INITIAL_WANDA);
+  EXPECT_EQ(dsnot.max_cycles(), 50);
+  EXPECT_EQ(dsnot.threshold(), 0.1);
+  EXPECT_EQ(dsnot.gamma(), 1.0);
+  EXPECT_EQ(dsnot.layers(), v1::Dsnot::LAYERS_ATTENTION);
+  EXPECT_FALSE(resolved.steps(1).dsnot().has_sparsity());
+}
+
 TEST(ValidateForModel, OffersTheLargestGroupThatDivides) {
   EXPECT_THAT(Found("steps: [{gptq: {group_size: 64}}]"),
               ElementsAre(AllOf(StartsWith("recipe.steps[0].gptq.group_size: 64 does not divide the 172 inputs of "
@@ -182,7 +213,7 @@ TEST(Resolve, AnEvaluationHasNoOutput) {
 }
 
 TEST(Presets, ParseValidateAndSaySomething) {
-  ASSERT_EQ(Presets().size(), 3u);
+  ASSERT_EQ(Presets().size(), 4u);
   std::vector<std::string> names;
   const arch::ArchSpec spec = [] {
     arch::ArchSpec model = Model(256);
@@ -210,7 +241,7 @@ TEST(Presets, ParseValidateAndSaySomething) {
     EXPECT_THAT(Validate(resolved, true, "recipe"), IsEmpty());
     EXPECT_THAT(ValidateForModel(resolved, spec, "recipe"), IsEmpty());
   }
-  EXPECT_THAT(names, ElementsAre("gptq-w4a16", "gptq-w4a16-asym", "rtn-w4a16"));
+  EXPECT_THAT(names, ElementsAre("dsnot-60", "gptq-w4a16", "gptq-w4a16-asym", "rtn-w4a16"));
 }
 
 }  // namespace

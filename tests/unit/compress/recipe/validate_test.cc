@@ -199,7 +199,6 @@ TEST(Steps, WhatThisVersionLacksIsRefused) {
       {"magnitude: {owl: {}}", "magnitude.owl"},
       {"wanda: {owl: {}}", "wanda.owl"},
       {"sparsegpt: {}", "sparsegpt"},
-      {"dsnot: {}", "dsnot"},
       {"gptq: {type: float}", "gptq.type"},
       {"rtn: {strategy: tensor}", "rtn.strategy"},
       {"gptq: {activations: dynamic}", "gptq.activations"},
@@ -233,6 +232,27 @@ TEST(Steps, PruningAmountsAreChecked) {
                            "magnitude: {sparsity: 0}", "wanda: {variant: true}"}) {
     EXPECT_TRUE(Validate(Parsed(text + step + "}]"), /*has_output=*/true, "recipe").empty()) << step;
   }
+}
+
+TEST(Steps, DsnotOptionsHaveRanges) {
+  const std::string head = "calibration: {sources: [{text: {uri: a.txt}}]}\nsteps: [{dsnot: {";
+  const char* const wrong[][2] = {
+      {"sparsity: 1", "sparsity: must be at least 0 and below 1, not 1"},
+      {"pattern: '4:4'", "pattern: must be N:M with 0 < N < M"},
+      {"pattern: '2:4', sparsity: 0.6", "sparsity: is 0.6, and the pattern 2:4 removes 0.5"},
+      {"max_cycles: -1", "max_cycles: must be 0 to"},
+      {"threshold: -0.5", "threshold: must be 0 or more"},
+      {"gamma: -1", "gamma: must be 0 to 8"},
+      {"gamma: 9", "gamma: must be 0 to 8"},
+  };
+  for (const auto& [options, text] : wrong) {
+    EXPECT_THAT(Found(head + options + "}}]"), ElementsAre(StartsWith(absl::StrCat("recipe.steps[0].dsnot.", text))));
+  }
+  for (const char* right : {"", "sparsity: 0.6, layers: all, same_sign: true", "pattern: '5:8', initial: sparsegpt",
+                            "max_cycles: 0, threshold: 0, gamma: 0"}) {
+    EXPECT_THAT(Found(head + right + "}}]"), IsEmpty()) << right;
+  }
+  EXPECT_THAT(Found("steps: [{dsnot: {}}]"), ElementsAre(HasSubstr("needs calibration text")));
 }
 
 TEST(Steps, SpqrOptionsHaveRanges) {

@@ -164,7 +164,7 @@ TEST_F(ServiceTest, SaysWhatItCan) {
   v1::ServerInfo info;
   ASSERT_TRUE(stub_->GetServerInfo(Context().get(), {}, &info).ok());
   EXPECT_EQ(std::vector<std::string>(info.methods().begin(), info.methods().end()),
-            (std::vector<std::string>{"rtn", "gptq", "spqr", "magnitude", "wanda"}));
+            (std::vector<std::string>{"rtn", "gptq", "spqr", "magnitude", "wanda", "dsnot"}));
   EXPECT_EQ(info.formats(0), "compressed-tensors");
   EXPECT_GE(info.model_families_size(), 4);
   EXPECT_EQ(info.storage_schemes_size(), 4);
