@@ -66,7 +66,7 @@ TEST(Pruning, DsnotsDefaults) {
   EXPECT_EQ(dsnot.threshold(), 0.1);
   EXPECT_EQ(dsnot.gamma(), 1.0);
   EXPECT_EQ(dsnot.layers(), v1::Dsnot::LAYERS_ATTENTION);
-  EXPECT_FALSE(resolved.steps(1).dsnot().has_sparsity());
+  EXPECT_EQ(resolved.steps(1).dsnot().sparsity(), 0.5);
 }
 
 TEST(ValidateForModel, OffersTheLargestGroupThatDivides) {
@@ -213,7 +213,7 @@ TEST(Resolve, AnEvaluationHasNoOutput) {
 }
 
 TEST(Presets, ParseValidateAndSaySomething) {
-  ASSERT_EQ(Presets().size(), 4u);
+  ASSERT_EQ(Presets().size(), 7u);
   std::vector<std::string> names;
   const arch::ArchSpec spec = [] {
     arch::ArchSpec model = Model(256);
