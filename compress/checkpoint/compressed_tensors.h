@@ -21,6 +21,7 @@ enum class NumberType { kInt, kFloat };
 enum class Activations { kNone, kDynamic, kStatic };
 
 inline constexpr int64_t kBlockSize = 128;  // rows and columns of a block
+inline constexpr float kLargestE4m3 = 448.0f;
 
 // How a linear is quantized.
 struct QuantizationScheme {
@@ -50,6 +51,16 @@ struct QuantizationScheme {
         return 1;
     }
   }
+  // Columns that share a scale; the last group of blocks may have fewer.
+  int64_t GroupWidth(int64_t in) const {
+    if (strategy == Strategy::kBlock) return kBlockSize;
+    return strategy == Strategy::kGroup && group_size > 0 ? group_size : in;
+  }
+  // Rows that share a scale; the last rows of blocks may be fewer.
+  int64_t RowsPerScale(int64_t out) const {
+    if (strategy == Strategy::kBlock) return kBlockSize;
+    return strategy == Strategy::kTensor ? out : 1;
+  }
   // Rows of the scale tensor for a linear with `out` outputs.
   int64_t ScaleRows(int64_t out) const {
     switch (strategy) {
@@ -61,7 +72,13 @@ struct QuantizationScheme {
         return out;
     }
   }
+  // Codes are packed into words; otherwise each is a number of 8 bits of its own.
+  bool Packed() const { return type == NumberType::kInt && activations == Activations::kNone; }
 };
+
+// The format's name in config.json: pack-quantized for integer weights alone, int-quantized with quantized activations,
+// float-quantized and naive-quantized likewise of floats.
+std::string_view FormatOf(const QuantizationScheme& scheme);
 
 // Packs signed codes of b bits, [rows, columns] row-major in [-2^(b-1), 2^(b-1)-1], into little-endian words of 32 bits
 // along the columns: element i of a row is at bits i*b.. of the row's bit stream, as code + 2^(b-1). `words` has
@@ -79,13 +96,19 @@ void UnpackColumns(const int32_t* words, int64_t rows, int64_t columns, int bits
 std::vector<TensorPlan> PackedLinearPlan(std::string_view module, int64_t out, int64_t in,
                                          const QuantizationScheme& scheme, Dtype scale_dtype);
 
+// The same for any scheme. Where codes are not packed: weight (I8 or F8_E4M3), weight_scale ([1] where the matrix shares
+// one), weight_zero_point (I8) where asymmetric, input_scale (F32 [1]) where activations are static.
+std::vector<TensorPlan> QuantizedLinearPlan(std::string_view module, int64_t out, int64_t in,
+                                            const QuantizationScheme& scheme, Dtype scale_dtype);
+
 // A linear's path with its scheme.
 struct QuantizedModule {
   std::string module;
   QuantizationScheme scheme;
 };
 
-// config.json of the result: the source's config with "quantization_config" (pack-quantized, status "compressed").
+// config.json of the result: the source's config with "quantization_config" (status "compressed"; the format of all
+// groups, or "mixed-precision" where they have several).
 // `modules` are all quantized linears, `dense` the linears left dense (they go to "ignore"). One config group per
 // scheme; one group alone targets "Linear", several target their modules by exact path.
 absl::StatusOr<std::string> QuantizedConfig(std::string_view source_config, const std::vector<QuantizedModule>& modules,

@@ -5,6 +5,7 @@
 #include "compress/checkpoint/compressed_tensors.h"
 #include "compress/checkpoint/corrupt.h"
 #include "compress/checkpoint/json_nesting.h"
+#include "compress/checkpoint/scheme_json.h"
 #include "nlohmann/json.hpp"
 #include "re2/re2.h"
 
@@ -13,59 +14,7 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr char kFormat[] = "pack-quantized";
 constexpr size_t kPatternLimit = 1000;
-
-Json WeightsEntry(const QuantizationScheme& scheme) {
-  Json weights = {{"num_bits", scheme.bits}, {"type", "int"}, {"symmetric", scheme.symmetric}};
-  if (scheme.group_size < 0) {
-    weights["strategy"] = "channel";
-  } else {
-    weights["strategy"] = "group";
-    weights["group_size"] = scheme.group_size;
-  }
-  weights["dynamic"] = false;
-  return weights;
-}
-
-absl::Status Unsupported(std::string_view what) {
-  return PreconditionError(reason::kUnsupportedModel,
-                           "quantization_config: " + std::string(what) +
-                               "; calipress reads compressed-tensors in the pack-quantized format, and spqr");
-}
-
-absl::StatusOr<QuantizationScheme> ReadScheme(const Json& weights) {
-  if (!weights.is_object()) return Unsupported("a config group has no weights");
-  QuantizationScheme scheme;
-  const auto bits = weights.find("num_bits");
-  if (bits == weights.end() || !bits->is_number_integer()) return Unsupported("weights.num_bits is missing");
-  const int64_t width = bits->get<int64_t>();
-  if (width < 2 || width > 8) return Unsupported("weights.num_bits is not 2 to 8");
-  scheme.bits = static_cast<int>(width);
-  if (weights.value("type", Json("int")) != "int") return Unsupported("weights.type is not int");
-  if (weights.value("dynamic", Json(false)) != false) return Unsupported("weights.dynamic is not false");
-  // Any other order keeps a group index beside the codes.
-  const Json order = weights.value("actorder", Json());
-  if (!order.is_null() && order != "static" && order != "weight") {
-    return Unsupported("weights.actorder is " + Printable(order.dump()));
-  }
-  const Json symmetric = weights.value("symmetric", Json(true));
-  if (!symmetric.is_boolean()) return Unsupported("weights.symmetric is neither true nor false");
-  scheme.symmetric = symmetric.get<bool>();
-  const Json strategy = weights.value("strategy", Json("channel"));
-  if (strategy == "channel") {
-    scheme.group_size = -1;
-  } else if (strategy == "group") {
-    const auto size = weights.find("group_size");
-    if (size == weights.end() || !size->is_number_integer() || size->get<int64_t>() < 1) {
-      return Unsupported("weights.group_size is missing");
-    }
-    scheme.group_size = size->get<int64_t>();
-  } else {
-    return Unsupported("weights.strategy is neither group nor channel");
-  }
-  return scheme;
-}
 
 absl::Status ReadNames(const Json& list, std::string_view field, std::vector<std::string>* names) {
   if (!list.is_array()) return Unsupported(std::string(field) + " is not a list");
@@ -120,17 +69,19 @@ absl::StatusOr<std::string> QuantizedConfig(std::string_view source_config, cons
     targets[group].push_back(module.module);
   }
   Json groups = Json::object();
+  std::string format(FormatOf(schemes[0]));
   for (size_t i = 0; i < schemes.size(); ++i) {
     Json names = schemes.size() == 1 ? Json::array({"Linear"}) : Json(targets[i]);
     groups["group_" + std::to_string(i)] = {{"targets", std::move(names)},
-                                            {"format", kFormat},
+                                            {"format", FormatOf(schemes[i])},
                                             {"weights", WeightsEntry(schemes[i])},
-                                            {"input_activations", nullptr},
+                                            {"input_activations", InputsEntry(schemes[i])},
                                             {"output_activations", nullptr}};
+    if (format != FormatOf(schemes[i])) format = "mixed-precision";
   }
   // Any other status than "compressed" makes transformers load random weights with no more than a warning.
   config["quantization_config"] = {{"quant_method", "compressed-tensors"},
-                                   {"format", kFormat},
+                                   {"format", format},
                                    {"quantization_status", "compressed"},
                                    {"config_groups", std::move(groups)},
                                    {"ignore", dense},
@@ -172,13 +123,12 @@ absl::StatusOr<QuantizationConfig> ParseQuantizationConfig(std::string_view conf
     if (!group.is_object()) return Unsupported("config group " + Printable(name) + " is not an object");
     const Json format =
         group.contains("format") && !group["format"].is_null() ? group["format"] : entry->value("format", Json());
-    if (format != kFormat) return Unsupported("the format is " + Printable(format.dump()));
-    for (const char* activations : {"input_activations", "output_activations"}) {
-      if (group.contains(activations) && !group[activations].is_null()) {
-        return Unsupported(std::string(activations) + " are quantized");
-      }
+    if (group.contains("output_activations") && !group["output_activations"].is_null()) {
+      return Unsupported("output_activations are quantized");
     }
-    CALIPRESS_ASSIGN_OR_RETURN(QuantizationScheme scheme, ReadScheme(group.value("weights", Json())));
+    CALIPRESS_ASSIGN_OR_RETURN(
+        QuantizationScheme scheme,
+        ReadScheme(format, group.value("weights", Json()), group.value("input_activations", Json())));
     parsed.schemes.push_back(scheme);
     CALIPRESS_RETURN_IF_ERROR(ReadNames(group.value("targets", Json()), "targets", &parsed.targets.emplace_back()));
   }

@@ -69,6 +69,15 @@ absl::Status AppendPacked(checkpoint::SafetensorsWriter& writer, const method::Q
   return writer.Append(words.data(), words.size() * sizeof(int32_t));
 }
 
+// In the order of QuantizedLinearPlan.
+absl::Status AppendQuantized(checkpoint::SafetensorsWriter& writer, const method::QuantizedWeight& quantized) {
+  if (quantized.scheme.Packed()) return AppendPacked(writer, quantized);
+  for (const at::Tensor& tensor : {quantized.codes, quantized.scales, quantized.zero_points, quantized.input_scale}) {
+    if (tensor.defined()) CALIPRESS_RETURN_IF_ERROR(AppendTensor(writer, tensor));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status AppendSpqr(checkpoint::SafetensorsWriter& writer, const method::SpqrWeight& weight) {
   return checkpoint::EncodeSpqr(method::ViewOf(weight),
                                 [&](const void* data, int64_t bytes) { return writer.Append(data, bytes); });
@@ -141,7 +150,7 @@ absl::StatusOr<worker::v1::FinishedBlock> WriteBlockFile(storage::ObjectStore& s
       CALIPRESS_RETURN_IF_ERROR(
           AppendTensor(*writer, method::Dequantize(*result->quantized), DtypeOf(model, tensor.name)));
     } else if (result->quantized) {
-      CALIPRESS_RETURN_IF_ERROR(AppendPacked(*writer, *result->quantized));
+      CALIPRESS_RETURN_IF_ERROR(AppendQuantized(*writer, *result->quantized));
     } else if (result->spqr && dense) {
       CALIPRESS_RETURN_IF_ERROR(
           AppendTensor(*writer, method::DequantizeSpqr(*result->spqr), DtypeOf(model, tensor.name)));

@@ -34,14 +34,14 @@ class Lane {
 
   absl::StatusOr<model::Block> LoadBlock(int64_t index) const {
     TimedActivity timed(context_.activities, Activity::kRead);
-    if (!staged_) return model::Block::Load(model_.spec, index, *model_.weights);
+    if (!staged_) return model::Block::Load(model_.spec, index, *model_.weights, /*quantize_inputs=*/true);
     const worker::v1::FinishedBlock* finished = context_.Finished(index);
     const std::string uri = finished != nullptr
                                 ? finished->uri()
                                 : storage::JoinUri(context_.assignment.staging_uri(), BlockFileName(index));
     CALIPRESS_ASSIGN_OR_RETURN(StagedBlock staged,
                                StagedBlock::Open(context_.store(), model_, context_.recipe(), uri, context_.device));
-    return model::Block::Load(model_.spec, index, staged.weights());
+    return model::Block::Load(model_.spec, index, staged.weights(), /*quantize_inputs=*/true);
   }
   absl::StatusOr<model::Embedding> LoadEmbedding() const { return model::Embedding::Load(spec(), *model_.weights); }
   absl::StatusOr<model::Head> LoadHead() const { return model::Head::Load(spec(), *model_.weights); }

@@ -10,6 +10,7 @@
 #include "compress/base/status_macros.h"
 #include "compress/model/attention.h"
 #include "compress/model/gated.h"
+#include "compress/model/input_rounding.h"
 #include "compress/model/linear.h"
 #include "compress/model/rms_norm.h"
 #include "compress/model/rotary.h"
@@ -23,7 +24,8 @@ constexpr std::string_view kBiasSuffix = ".bias";
 
 }  // namespace
 
-absl::StatusOr<Block> Block::Load(const arch::ArchSpec& spec, int64_t index, const WeightSource& source) {
+absl::StatusOr<Block> Block::Load(const arch::ArchSpec& spec, int64_t index, const WeightSource& source,
+                                  bool quantize_inputs) {
   Block block;
   block.spec_ = &spec;
   block.index_ = index;
@@ -31,8 +33,16 @@ absl::StatusOr<Block> Block::Load(const arch::ArchSpec& spec, int64_t index, con
     CALIPRESS_ASSIGN_OR_RETURN(at::Tensor loaded, source.Load(tensor));
     const bool is_bias = std::string_view(tensor.name).ends_with(kBiasSuffix);
     (is_bias ? block.biases_ : block.weights_)[tensor.role] = std::move(loaded);
+    if (!quantize_inputs || is_bias || !arch::IsLinear(tensor.role)) continue;
+    CALIPRESS_ASSIGN_OR_RETURN(InputQuantization inputs, source.LoadInputs(tensor));
+    if (inputs.mode != checkpoint::Activations::kNone) block.inputs_[tensor.role] = std::move(inputs);
   }
   return block;
+}
+
+at::Tensor Block::Project(Role role, const at::Tensor& input) const {
+  const auto rounding = inputs_.find(role);
+  return Linear(rounding == inputs_.end() ? input : RoundInput(input, rounding->second), weight(role), bias(role));
 }
 
 at::Tensor Block::AttentionInput(const at::Tensor& hidden) const {
@@ -45,7 +55,7 @@ at::Tensor Block::AttentionOutput(const at::Tensor& input, const RotaryTable& ro
   const int64_t batch = input.size(0);
   const int64_t length = input.size(1);
   const auto project = [&](Role role, int64_t heads) {
-    return Linear(input, weight(role), bias(role)).view({batch, length, heads, spec_->head_dim});
+    return Project(role, input).view({batch, length, heads, spec_->head_dim});
   };
   at::Tensor query = project(Role::kQuery, spec_->heads);
   at::Tensor key = project(Role::kKey, spec_->kv_heads);
@@ -62,7 +72,7 @@ at::Tensor Block::AttentionOutput(const at::Tensor& input, const RotaryTable& ro
 
 at::Tensor Block::AddAttention(const at::Tensor& hidden, const at::Tensor& heads) const {
   const c10::NoGradGuard no_grad;
-  return Linear(heads, weight(Role::kOutput), bias(Role::kOutput)).add_(hidden);
+  return Project(Role::kOutput, heads).add_(hidden);
 }
 
 at::Tensor Block::MlpInput(const at::Tensor& hidden) const {
@@ -72,14 +82,14 @@ at::Tensor Block::MlpInput(const at::Tensor& hidden) const {
 
 at::Tensor Block::MlpActivation(const at::Tensor& input) const {
   const c10::NoGradGuard no_grad;
-  at::Tensor gate = Linear(input, weight(Role::kGate), bias(Role::kGate));
-  const at::Tensor up = Linear(input, weight(Role::kUp), bias(Role::kUp));
+  at::Tensor gate = Project(Role::kGate, input);
+  const at::Tensor up = Project(Role::kUp, input);
   return GatedActivation(spec_->activation, std::move(gate), up);
 }
 
 at::Tensor Block::AddMlp(const at::Tensor& hidden, const at::Tensor& activation) const {
   const c10::NoGradGuard no_grad;
-  return Linear(activation, weight(Role::kDown), bias(Role::kDown)).add_(hidden);
+  return Project(Role::kDown, activation).add_(hidden);
 }
 
 at::Tensor Block::Forward(const at::Tensor& hidden, const RotaryTable& rotary) const {

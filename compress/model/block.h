@@ -9,16 +9,30 @@
 
 #include "absl/status/statusor.h"
 #include "compress/arch/arch.h"
+#include "compress/checkpoint/compressed_tensors.h"
 
 namespace calipress::model {
 
-// Where a model's parts get their tensors: a checkpoint, plain or pack-quantized (then dequantized). Thread-safe.
+// How the input of a linear is rounded when the model runs; nothing where mode is kNone.
+struct InputQuantization {
+  checkpoint::Activations mode = checkpoint::Activations::kNone;
+  checkpoint::NumberType type = checkpoint::NumberType::kInt;
+  bool blocks = false;  // dynamic: a scale per token and kBlockSize columns, instead of one per token
+  at::Tensor scale;     // static: [1]
+};
+
+// Where a model's parts get their tensors: a checkpoint, plain or quantized (then dequantized). Thread-safe.
 class WeightSource {
  public:
   virtual ~WeightSource() = default;
   // The tensor in the dtype and on the device the forward runs in. SOURCE_MODEL_CORRUPT where it is missing or has
   // another shape; NON_FINITE_WEIGHTS where it has NaN or Inf; both with the name.
   virtual absl::StatusOr<at::Tensor> Load(const arch::TensorSpec& tensor) const = 0;
+  // Of the linear that the weight is of.
+  virtual absl::StatusOr<InputQuantization> LoadInputs(const arch::TensorSpec& weight) const {
+    (void)weight;
+    return InputQuantization();
+  }
 };
 
 // Cosines and sines for positions 0..length-1, [length, head_dim] each, fp32; made once per sequence length.
@@ -34,7 +48,10 @@ RotaryTable MakeRotaryTable(const arch::ArchSpec& spec, int64_t length, at::Devi
 // Not thread-safe while weights are replaced; tensors throw on misuse (see tensor/guard).
 class Block {
  public:
-  static absl::StatusOr<Block> Load(const arch::ArchSpec& spec, int64_t index, const WeightSource& source);
+  // `quantize_inputs`: linears round their inputs as programs do that run the checkpoint. Calibration does not: methods
+  // want the activations as they are.
+  static absl::StatusOr<Block> Load(const arch::ArchSpec& spec, int64_t index, const WeightSource& source,
+                                    bool quantize_inputs = false);
 
   at::Tensor AttentionInput(const at::Tensor& hidden) const;                             // input 0: normed
   at::Tensor AttentionOutput(const at::Tensor& input, const RotaryTable& rotary) const;  // input 1: q,k,v and attention
@@ -56,10 +73,12 @@ class Block {
 
  private:
   Block() = default;
+  at::Tensor Project(arch::Role role, const at::Tensor& input) const;
   const arch::ArchSpec* spec_ = nullptr;  // the caller's; outlives the block
   int64_t index_ = 0;
   std::map<arch::Role, at::Tensor> weights_;
   std::map<arch::Role, at::Tensor> biases_;
+  std::map<arch::Role, InputQuantization> inputs_;  // of the linears that round their inputs
 };
 
 // Token embedding: ids int64 [batch, length] -> hidden states.

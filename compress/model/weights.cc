@@ -61,7 +61,8 @@ class CheckpointSource : public WeightSource {
     const QuantizationScheme* scheme = SchemeOf(tensor);
     absl::StatusOr<at::Tensor> loaded = spqr != nullptr     ? LoadSpqr(tensor, *spqr)
                                         : scheme == nullptr ? LoadPlain(tensor)
-                                                            : LoadPacked(tensor, *scheme);
+                                        : scheme->Packed()  ? LoadPacked(tensor, *scheme)
+                                                            : LoadCodes(tensor, *scheme);
     CALIPRESS_RETURN_IF_ERROR(loaded.status());
     const at::Tensor converted = loaded->to(dtype_);
     if (!AllFinite(converted)) {
@@ -73,6 +74,22 @@ class CheckpointSource : public WeightSource {
                         : " has NaN or infinite values; the checkpoint is damaged or its training diverged"));
     }
     return converted.to(device_);
+  }
+
+  absl::StatusOr<InputQuantization> LoadInputs(const arch::TensorSpec& weight) const override {
+    const QuantizationScheme* scheme = SchemeOf(weight);
+    InputQuantization inputs;
+    if (scheme == nullptr || scheme->activations == checkpoint::Activations::kNone) return inputs;
+    inputs.mode = scheme->activations;
+    inputs.type = scheme->type;
+    inputs.blocks = scheme->strategy == checkpoint::Strategy::kBlock;
+    if (inputs.mode == checkpoint::Activations::kDynamic) return inputs;
+    CALIPRESS_ASSIGN_OR_RETURN(const TensorInfo* info, Find(std::string(ModuleOf(weight)) + ".input_scale", {1}));
+    CALIPRESS_RETURN_IF_ERROR(CheckFloating(*info));
+    CALIPRESS_ASSIGN_OR_RETURN(const at::Tensor scale, Read(*info));
+    if (!(scale.item<double>() > 0.0) || !AllFinite(scale)) return Corrupt(info->name, "is not a positive number");
+    inputs.scale = scale.to(device_);
+    return inputs;
   }
 
  private:
@@ -198,6 +215,41 @@ class CheckpointSource : public WeightSource {
       weight.sub_(zero_points.to(scale_dtype).unsqueeze(2));
     }
     return weight.mul_(scale.unsqueeze(2)).view({out, in});
+  }
+
+  // Codes of 8 bits each: (codes - zero points) * scales, in the scales' dtype.
+  absl::StatusOr<at::Tensor> LoadCodes(const arch::TensorSpec& tensor, const QuantizationScheme& scheme) const {
+    const int64_t out = tensor.shape.at(0), in = tensor.shape.at(1);
+    if (scheme.strategy == checkpoint::Strategy::kGroup && in % scheme.GroupWidth(in) != 0) {
+      return Corrupt(tensor.name, "has " + std::to_string(in) + " columns, which groups of " +
+                                      std::to_string(scheme.group_size) + " do not divide");
+    }
+    const std::string module(ModuleOf(tensor));
+    std::optional<at::Tensor> codes, scales, zero_points;
+    for (const auto& plan : checkpoint::QuantizedLinearPlan(module, out, in, scheme, Dtype::kF32)) {
+      const bool zeros = plan.name.ends_with(".weight_zero_point"), scale = plan.name.ends_with(".weight_scale");
+      if (plan.name.ends_with(".input_scale")) continue;
+      CALIPRESS_ASSIGN_OR_RETURN(const TensorInfo* info, Find(plan.name, plan.shape));
+      if (scale) {
+        CALIPRESS_RETURN_IF_ERROR(CheckFloating(*info));
+      } else if (info->dtype != plan.dtype) {
+        return Corrupt(info->name, "is " + std::string(DtypeName(info->dtype)) + "; by config.json it is " +
+                                       std::string(DtypeName(plan.dtype)));
+      }
+      CALIPRESS_ASSIGN_OR_RETURN((scale ? scales : zeros ? zero_points : codes), Read(*info));
+    }
+    // Over the matrix: rows and columns that share one.
+    const auto spread = [&](const at::Tensor& grid) {
+      return grid.view({scheme.ScaleRows(out), scheme.Groups(in)})
+          .to(scales->scalar_type())
+          .repeat_interleave(scheme.RowsPerScale(out), 0)
+          .narrow(0, 0, out)
+          .repeat_interleave(scheme.GroupWidth(in), 1)
+          .narrow(1, 0, in);
+    };
+    at::Tensor weight = codes->to(scales->scalar_type());
+    if (zero_points) weight.sub_(spread(*zero_points));
+    return weight.mul_(spread(*scales));
   }
 
   absl::StatusOr<at::Tensor> ReadZeroPoints(const std::string& module, int64_t out, int64_t groups, int bits) const {

@@ -12,6 +12,8 @@ using Refuse = std::function<void(std::string field, std::string description)>;
 
 // What the message alone shows of one method's options. `step` is one of the recipe's, `path` that of its options
 // ("recipe.steps[0].wanda"). Part of Validate.
+void CheckGrid(const v1::Rtn& options, const std::string& path, const Refuse& refuse);
+void CheckGrid(const v1::Gptq& options, const std::string& path, const Refuse& refuse);
 void CheckMagnitude(const v1::Recipe& recipe, const v1::Step& step, const std::string& path, const Refuse& refuse);
 void CheckWanda(const v1::Recipe& recipe, const v1::Step& step, const std::string& path, const Refuse& refuse);
 void CheckDsnot(const v1::Recipe& recipe, const v1::Step& step, const std::string& path, const Refuse& refuse);

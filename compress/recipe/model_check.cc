@@ -13,9 +13,18 @@ namespace {
 
 std::string SchemeText(const std::optional<checkpoint::QuantizationScheme>& scheme) {
   if (!scheme) return "dense";
-  return absl::StrCat(scheme->bits, " bits, ",
-                      scheme->group_size < 0 ? "one group per channel" : absl::StrCat("groups of ", scheme->group_size),
-                      scheme->symmetric ? ", symmetric" : ", asymmetric");
+  using checkpoint::Activations;
+  using checkpoint::Strategy;
+  const Strategy strategy = scheme->Normalized().strategy;
+  return absl::StrCat(scheme->type == checkpoint::NumberType::kFloat ? "float, " : "", scheme->bits, " bits, ",
+                      strategy == Strategy::kChannel  ? "one group per channel"
+                      : strategy == Strategy::kTensor ? "one scale"
+                      : strategy == Strategy::kBlock  ? "blocks"
+                                                      : absl::StrCat("groups of ", scheme->group_size),
+                      scheme->symmetric ? ", symmetric" : ", asymmetric",
+                      scheme->activations == Activations::kDynamic  ? ", dynamic activations"
+                      : scheme->activations == Activations::kStatic ? ", static activations"
+                                                                    : "");
 }
 
 // " (and 3 more)", or nothing.
@@ -44,6 +53,7 @@ class ModelCheck {
       CheckIgnore(i, step);
       CheckHead(i, step);
       CheckGroups(i, step, /*clean=*/violations_.size() == before);
+      CheckBlocks(i, step);
       CheckRuns(i, step);
       CheckPrunedSpqr(i, step);
     }
@@ -141,6 +151,23 @@ class ModelCheck {
                         AndMore(refused.size() - 1), "; the largest size up to ", scheme.group_size,
                         " that divides every targeted linear is ", largest,
                         ". Set it, or -1 for one scale per output channel, or ignore these linears"));
+  }
+
+  // Blocks of columns divide the inputs of every linear that the step acts on: loaders take none that are cut.
+  void CheckBlocks(int index, const std::string& path) {
+    if (!Quantizes(recipe_.steps(index))) return;
+    if (SchemeOf(recipe_.steps(index)).strategy != checkpoint::Strategy::kBlock) return;
+    std::vector<const arch::LinearSpec*> refused;
+    for (const auto& block : blocks_) {
+      for (const arch::LinearSpec& linear : block) {
+        if (Acts(index, linear.module) && linear.in % checkpoint::kBlockSize != 0) refused.push_back(&linear);
+      }
+    }
+    if (refused.empty()) return;
+    Refuse(absl::StrCat(path, ".", MethodName(recipe_.steps(index)), ".strategy"),
+           absl::StrCat("blocks of ", checkpoint::kBlockSize, " columns do not divide the ", refused[0]->in,
+                        " inputs of ", refused[0]->module, AndMore(refused.size() - 1),
+                        "; set strategy: channel, or ignore these linears"));
   }
 
   // SpQR's codes know of no mask.

@@ -89,6 +89,8 @@ std::vector<checkpoint::TensorPlan> LinearTensors(const v1::Recipe& recipe, cons
 
 // The scheme that a step gives; only for steps that quantize. Of SpQR it has the bits and the groups of weights alone.
 checkpoint::QuantizationScheme SchemeOf(const v1::Step& step);
+// What is left open by a step that says this much.
+checkpoint::QuantizationScheme DefaultScheme(v1::NumberType type, v1::Strategy strategy, v1::Activations activations);
 // Of an SpQR step; unset options are the defaults.
 checkpoint::SpqrScheme SpqrSchemeOf(const v1::Spqr& spqr);
 

@@ -19,10 +19,16 @@ constexpr int64_t kDefaultShardBytes = 5'000'000'000;
 
 template <typename Method>
 void ResolveScheme(Method* method) {
-  const checkpoint::QuantizationScheme scheme;
+  if (method->type() == v1::NUMBER_TYPE_UNSPECIFIED) method->set_type(v1::NUMBER_TYPE_INT);
+  if (method->activations() == v1::ACTIVATIONS_UNSPECIFIED) method->set_activations(v1::ACTIVATIONS_NONE);
+  if (method->observer() == v1::OBSERVER_UNSPECIFIED) method->set_observer(v1::OBSERVER_MINMAX);
+  const auto scheme = DefaultScheme(method->type(), method->strategy(), method->activations());
   CALIPRESS_DEFAULT(method, bits, scheme.bits);
   CALIPRESS_DEFAULT(method, group_size, static_cast<int32_t>(scheme.group_size));
   CALIPRESS_DEFAULT(method, symmetric, scheme.symmetric);
+  if (method->strategy() == v1::STRATEGY_UNSPECIFIED) {
+    method->set_strategy(method->group_size() < 0 ? v1::STRATEGY_CHANNEL : v1::STRATEGY_GROUP);
+  }
 }
 
 template <typename Method>

@@ -95,7 +95,7 @@ std::vector<checkpoint::TensorPlan> LinearTensors(const v1::Recipe& recipe, cons
   }
   const auto scheme = SchemeFor(recipe, linear.module);
   if (!scheme) return {{linear.module + ".weight", dtype, {linear.out, linear.in}}};
-  return checkpoint::PackedLinearPlan(linear.module, linear.out, linear.in, *scheme, dtype);
+  return checkpoint::QuantizedLinearPlan(linear.module, linear.out, linear.in, *scheme, dtype);
 }
 
 bool NeedsStatistics(const v1::Step& step) {
@@ -115,28 +115,29 @@ void ReadGrid(const Method& method, QuantizationScheme* scheme) {
 
 template <typename Method>
 void ReadScheme(const Method& method, QuantizationScheme* scheme) {
-  if (method.type() == v1::NUMBER_TYPE_FLOAT) {
-    *scheme = {.bits = 8, .group_size = -1, .symmetric = true, .type = checkpoint::NumberType::kFloat};
-  }
+  *scheme = DefaultScheme(method.type(), method.strategy(), method.activations());
+  if (method.strategy() == v1::STRATEGY_UNSPECIFIED) scheme->strategy = checkpoint::Strategy::kGroup;
   ReadGrid(method, scheme);
-  switch (method.strategy()) {
-    case v1::STRATEGY_CHANNEL:
-      scheme->strategy = checkpoint::Strategy::kChannel;
-      break;
-    case v1::STRATEGY_TENSOR:
-      scheme->strategy = checkpoint::Strategy::kTensor;
-      break;
-    case v1::STRATEGY_BLOCK:
-      scheme->strategy = checkpoint::Strategy::kBlock;
-      break;
-    default:
-      break;
-  }
-  if (method.activations() == v1::ACTIVATIONS_DYNAMIC) scheme->activations = checkpoint::Activations::kDynamic;
-  if (method.activations() == v1::ACTIVATIONS_STATIC) scheme->activations = checkpoint::Activations::kStatic;
 }
 
 }  // namespace
+
+QuantizationScheme DefaultScheme(v1::NumberType type, v1::Strategy strategy, v1::Activations activations) {
+  QuantizationScheme scheme;
+  if (activations == v1::ACTIVATIONS_DYNAMIC) scheme.activations = checkpoint::Activations::kDynamic;
+  if (activations == v1::ACTIVATIONS_STATIC) scheme.activations = checkpoint::Activations::kStatic;
+  if (type == v1::NUMBER_TYPE_FLOAT) {
+    scheme.type = checkpoint::NumberType::kFloat;
+    scheme.bits = 8;
+  }
+  // Kernels of quantized inputs and of floats have no groups.
+  if (type == v1::NUMBER_TYPE_FLOAT || scheme.activations != checkpoint::Activations::kNone) scheme.group_size = -1;
+  if (strategy == v1::STRATEGY_CHANNEL) scheme.strategy = checkpoint::Strategy::kChannel;
+  if (strategy == v1::STRATEGY_TENSOR) scheme.strategy = checkpoint::Strategy::kTensor;
+  if (strategy == v1::STRATEGY_BLOCK) scheme.strategy = checkpoint::Strategy::kBlock;
+  if (strategy == v1::STRATEGY_GROUP) scheme.group_size = QuantizationScheme().group_size;
+  return scheme.Normalized();
+}
 
 QuantizationScheme SchemeOf(const v1::Step& step) {
   QuantizationScheme scheme;

@@ -125,20 +125,6 @@ class Validator {
     Refuse(path, "is not available in this version; `calipress recipes` and the README tell what is");
   }
 
-  template <typename Method>
-  void CheckGridKind(const std::string& path, const Method& method) {
-    if (method.type() != v1::NUMBER_TYPE_UNSPECIFIED && method.type() != v1::NUMBER_TYPE_INT) {
-      RefuseUnavailable(absl::StrCat(path, ".type"));
-    }
-    if (method.strategy() != v1::STRATEGY_UNSPECIFIED) RefuseUnavailable(absl::StrCat(path, ".strategy"));
-    if (method.activations() != v1::ACTIVATIONS_UNSPECIFIED && method.activations() != v1::ACTIVATIONS_NONE) {
-      RefuseUnavailable(absl::StrCat(path, ".activations"));
-    }
-    if (method.observer() != v1::OBSERVER_UNSPECIFIED && method.observer() != v1::OBSERVER_MINMAX) {
-      RefuseUnavailable(absl::StrCat(path, ".observer"));
-    }
-  }
-
   void CheckSpqr(const std::string& path, const v1::Spqr& spqr) {
     const auto check = [&](const char* field, bool has, double value, double least, double most) {
       if (!has || (value >= least && value <= most)) return;
@@ -167,8 +153,8 @@ class Validator {
   }
 
   void CheckGptq(const std::string& path, const v1::Gptq& gptq) {
-    CheckGridKind(path, gptq);
     CheckScheme(path, gptq);
+    CheckGrid(gptq, path, Refusing());
     // 0 is refused although GPTQ runs without damping: the ladder that climbs by tens where the factorization fails
     // would stay at 0.
     if (gptq.has_damping() && !(gptq.damping() > 0 && gptq.damping() <= 1)) {
@@ -194,8 +180,8 @@ class Validator {
     CheckPatterns(absl::StrCat(path, ".ignore"), step.ignore());
     switch (step.method_case()) {
       case v1::Step::kRtn:
-        CheckGridKind(absl::StrCat(path, ".rtn"), step.rtn());
-        return CheckScheme(absl::StrCat(path, ".rtn"), step.rtn());
+        CheckScheme(absl::StrCat(path, ".rtn"), step.rtn());
+        return CheckGrid(step.rtn(), absl::StrCat(path, ".rtn"), Refusing());
       case v1::Step::kGptq:
         return CheckGptq(absl::StrCat(path, ".gptq"), step.gptq());
       case v1::Step::kSpqr:

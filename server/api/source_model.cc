@@ -75,7 +75,7 @@ std::vector<checkpoint::TensorPlan> PackedPlan(const arch::LinearSpec& linear,
                                                const TensorCheck& check) {
   const checkpoint::SpqrScheme* spqr = quantization.SpqrSchemeOf(linear.module);
   if (spqr == nullptr) {
-    return checkpoint::PackedLinearPlan(linear.module, linear.out, linear.in, *quantization.SchemeOf(linear.module),
+    return checkpoint::QuantizedLinearPlan(linear.module, linear.out, linear.in, *quantization.SchemeOf(linear.module),
                                         dtype);
   }
   // Their count is in the offsets, which are not read here; columns and values have to agree on it.

@@ -3,20 +3,29 @@
 #include <string>
 
 #include "compress/base/error.h"
+#include "compress/recipe/recipe.h"
 
 namespace calipress::method {
 
-absl::StatusOr<checkpoint::QuantizationScheme> MakeScheme(std::string_view method, int bits, int64_t group_size,
-                                                          bool symmetric) {
-  const std::string name(method);
+absl::StatusOr<checkpoint::QuantizationScheme> MakeScheme(const v1::Step& step) {
+  const std::string name = recipe::MethodName(step);
+  const checkpoint::QuantizationScheme scheme = recipe::SchemeOf(step);
+  const int bits = scheme.bits;
   if (bits != 2 && bits != 3 && bits != 4 && bits != 8) {
     return UserError(reason::kInvalidRecipe, name + ".bits is " + std::to_string(bits) + "; choose 2, 3, 4 or 8");
   }
-  if (group_size != -1 && group_size < 1) {
-    return UserError(reason::kInvalidRecipe, name + ".group_size is " + std::to_string(group_size) +
+  if (scheme.type == checkpoint::NumberType::kFloat && (bits != 8 || !scheme.symmetric)) {
+    return UserError(reason::kInvalidRecipe, name + ".type float has 8 bits and no zero points");
+  }
+  if (scheme.strategy == checkpoint::Strategy::kGroup && scheme.group_size < 1) {
+    return UserError(reason::kInvalidRecipe, name + ".group_size is " + std::to_string(scheme.group_size) +
                                                  "; give a positive number, or -1 for one scale per output channel");
   }
-  return checkpoint::QuantizationScheme{.bits = bits, .group_size = group_size, .symmetric = symmetric};
+  return scheme;
+}
+
+Observer ObserverOf(v1::Observer observer) {
+  return observer == v1::OBSERVER_MSE ? Observer::kMse : Observer::kMinMax;
 }
 
 }  // namespace calipress::method

@@ -1,15 +1,15 @@
 #pragma once
 
-#include <cstdint>
-#include <string_view>
-
 #include "absl/status/statusor.h"
+#include "calipress/v1/recipe.pb.h"
 #include "compress/checkpoint/compressed_tensors.h"
+#include "compress/method/quantize/grid.h"
 
 namespace calipress::method {
 
-// The scheme of a resolved step of `method`; INVALID_RECIPE where a value is none that the format has.
-absl::StatusOr<checkpoint::QuantizationScheme> MakeScheme(std::string_view method, int bits, int64_t group_size,
-                                                          bool symmetric);
+// The scheme of a resolved step that quantizes; INVALID_RECIPE where a value is none that the format has.
+absl::StatusOr<checkpoint::QuantizationScheme> MakeScheme(const v1::Step& step);
+
+Observer ObserverOf(v1::Observer observer);
 
 }  // namespace calipress::method

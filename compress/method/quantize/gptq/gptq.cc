@@ -15,6 +15,7 @@
 #include "compress/method/quantize/gptq/factor.h"
 #include "compress/method/quantize/gptq/sweep.h"
 #include "compress/method/quantize/grid.h"
+#include "compress/method/quantize/input_scale.h"
 #include "compress/method/quantize/masked_weight.h"
 #include "compress/method/quantize/rtn/rtn.h"
 #include "compress/method/quantize/scheme.h"
@@ -25,6 +26,7 @@ namespace {
 
 struct Options {
   checkpoint::QuantizationScheme scheme;
+  Observer observer = Observer::kMinMax;
   bool act_order = true;
   double damping = 0.01;
   int64_t block_size = 128;
@@ -67,7 +69,9 @@ class Gptq : public Method {
  public:
   explicit Gptq(const Options& options) : options_(options) {}
 
-  StatisticsNeeds needs() const override { return {.second_moment = true}; }
+  StatisticsNeeds needs() const override {
+    return {.second_moment = true, .absolute_max = options_.scheme.activations == checkpoint::Activations::kStatic};
+  }
 
   absl::StatusOr<std::vector<LinearResult>> Compress(const std::vector<LinearTask>& tasks,
                                                      const InputStatistics* statistics) const override {
@@ -76,6 +80,7 @@ class Gptq : public Method {
       CALIPRESS_RETURN_IF_ERROR(CheckWeight(task.module, task.weight, options_.scheme));
     }
     CALIPRESS_RETURN_IF_ERROR(CheckStatistics(tasks, statistics));
+    CALIPRESS_RETURN_IF_ERROR(CheckInputs(tasks.front().module, statistics, options_.scheme));
     const auto start = std::chrono::steady_clock::now();
     const gptq::ColumnPlan plan = gptq::PlanColumns(statistics->second_moment, options_.act_order);
     if (plan.mean <= 0.0) return OnFailure(tasks, *statistics, "no calibration token gave it an input other than zero");
@@ -98,7 +103,7 @@ class Gptq : public Method {
                                                                         "on_numeric_failure to fallback");
     }
     LogWarning("gptq falls back to round-to-nearest", {{"module", Names(tasks)}, {"cause", cause}});
-    std::vector<LinearResult> results = RoundToNearest(tasks, options_.scheme, &statistics);
+    std::vector<LinearResult> results = RoundToNearest(tasks, options_.scheme, options_.observer, &statistics);
     for (LinearResult& result : results) {
       result.method = "rtn (fallback)";
       result.warning = "rounded to nearest: " + cause;
@@ -121,7 +126,7 @@ class Gptq : public Method {
         sweep.weight = sweep.weight.index_fill(1, dead, 0.0);
       }
       if (task.pruned.defined()) sweep.pruned = task.pruned.contiguous();
-      sweep.grid = FitMinMaxGrid(sweep.weight, options_.scheme);
+      sweep.grid = FitGrid(sweep.weight, options_.scheme, options_.observer);
       rows += task.weight.size(0);
     }
     const auto sweep_columns =
@@ -139,7 +144,8 @@ class Gptq : public Method {
       LinearResult& result = results.emplace_back();
       result.method = "gptq";
       result.quantized = QuantizedWeight{options_.scheme, std::move(sweep.codes), std::move(sweep.grid.scales),
-                                         std::move(sweep.grid.zero_points)};
+                                         std::move(sweep.grid.zero_points),
+                                         InputScaleOf(&statistics, options_.scheme, weights[i].scalar_type())};
       result.weight = Dequantize(*result.quantized);
       const double error = std::max(0.0, sweep.loss - factor.damping * sweep.shift) * plan.mean;
       result.relative_error = forms[i] > 0.0 ? error / forms[i] : 0.0;
@@ -165,7 +171,8 @@ class Gptq : public Method {
 absl::StatusOr<std::unique_ptr<Method>> MakeGptq(const v1::Step& step) {
   const v1::Gptq& gptq = step.gptq();
   Options options;
-  CALIPRESS_ASSIGN_OR_RETURN(options.scheme, MakeScheme("gptq", gptq.bits(), gptq.group_size(), gptq.symmetric()));
+  CALIPRESS_ASSIGN_OR_RETURN(options.scheme, MakeScheme(step));
+  options.observer = ObserverOf(gptq.observer());
   options.act_order = gptq.act_order();
   options.damping = gptq.damping();
   options.block_size = gptq.block_size();

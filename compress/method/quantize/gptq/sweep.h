@@ -20,7 +20,7 @@ struct SweepTask {
   // bool [out, in] contiguous, true where the weight (zero in `weight`) has to dequantize to zero, whatever feedback it
   // took; undefined: nowhere.
   at::Tensor pruned = {};
-  at::Tensor codes;    // out: int8 [out, in]
+  at::Tensor codes;    // out: [out, in], int8 or float8_e4m3fn
   double loss = 0.0;   // out: sum of e^2 = tr(dW H dW'), H the matrix that was factorized
   double shift = 0.0;  // out: sum of dW^2, which times the damping is the damping's part of the loss
 };

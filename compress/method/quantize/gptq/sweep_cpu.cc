@@ -17,6 +17,7 @@
 namespace calipress::method::gptq {
 namespace {
 
+using checkpoint::kLargestE4m3;
 using tensor::AlignedBuffer;
 using tensor::MakeAlignedBuffer;
 
@@ -28,20 +29,24 @@ int64_t RoundUp(int64_t a, int64_t b) { return (a + b - 1) / b * b; }
 
 // Scales and multiples' limits of one weight, [groups][rows padded to 32].
 struct TransposedGrid {
-  TransposedGrid(const Grid& grid, const checkpoint::QuantizationScheme& scheme)
-      : rows(RoundUp(grid.scales.size(0), kTileRows)), groups(grid.scales.size(1)) {
+  TransposedGrid(const Grid& grid, const checkpoint::QuantizationScheme& scheme, int64_t weight_rows)
+      : rows(RoundUp(weight_rows, kTileRows)), groups(grid.scales.size(1)) {
     scale = MakeAlignedBuffer<float>(rows * groups);
     low = MakeAlignedBuffer<float>(rows * groups);
     high = MakeAlignedBuffer<float>(rows * groups);
     const at::Tensor scales = grid.scales.to(at::kFloat).contiguous();
     const float* values = scales.const_data_ptr<float>();
     const int8_t* zeros = grid.zero_points.defined() ? grid.zero_points.const_data_ptr<int8_t>() : nullptr;
-    const float code_low = -std::ldexp(1.0f, scheme.bits - 1), code_high = -code_low - 1.0f;
+    const bool floats = scheme.type == checkpoint::NumberType::kFloat;
+    const float code_low = floats ? -kLargestE4m3 : -std::ldexp(1.0f, scheme.bits - 1);
+    const float code_high = floats ? kLargestE4m3 : -code_low - 1.0f;
+    const int64_t shared = scheme.RowsPerScale(weight_rows);
     for (int64_t g = 0; g < groups; ++g) {
       for (int64_t r = 0; r < rows; ++r) {
-        const bool real = r < grid.scales.size(0);
-        const float zero = real && zeros != nullptr ? zeros[r * groups + g] : 0.0f;
-        scale[g * rows + r] = real ? values[r * groups + g] : 1.0f;
+        const bool real = r < weight_rows;
+        const int64_t at = r / shared * groups + g;
+        const float zero = real && zeros != nullptr ? zeros[at] : 0.0f;
+        scale[g * rows + r] = real ? values[at] : 1.0f;
         low[g * rows + r] = code_low - zero;
         high[g * rows + r] = code_high - zero;
       }
@@ -66,13 +71,20 @@ struct Sweep {
   std::vector<int64_t> groups;  // of each column, in processing order
   int64_t panel;                // columns, a multiple of 8
   int bits;
+  Codes codes;
 };
 
+// A multiple as it is stored.
+void StoreCode(float multiple, float zero, int8_t* code) {
+  *code = static_cast<int8_t>(static_cast<int32_t>(multiple + zero));
+}
+void StoreCode(float multiple, float /*zero*/, at::Float8_e4m3fn* code) { *code = at::Float8_e4m3fn(multiple); }
+
 // Rows [row, row + rows) of one weight through all columns.
-template <typename T>
+template <typename T, typename Code>
 class ItemSweep {
  public:
-  ItemSweep(const Sweep& sweep, const TransposedGrid& grid, const T* weight, const bool* pruned, int8_t* codes,
+  ItemSweep(const Sweep& sweep, const TransposedGrid& grid, const T* weight, const bool* pruned, Code* codes,
             int64_t row, int64_t rows)
       : sweep_(sweep),
         grid_(grid),
@@ -88,7 +100,7 @@ class ItemSweep {
         targets_(MakeAlignedBuffer<float>(tiles_ * panel_size_)),
         keeps_(MakeAlignedBuffer<float>(pruned == nullptr ? 0 : tiles_ * panel_size_)),
         multiples_(MakeAlignedBuffer<float>(panel_size_)),
-        staged_(MakeAlignedBuffer<int8_t>(panel_size_)) {}
+        staged_(MakeAlignedBuffer<Code>(panel_size_)) {}
 
   // Adds to each row's loss and shift; [rows].
   void Run(double* loss, double* shift) {
@@ -168,6 +180,7 @@ class ItemSweep {
       args.keep = pruned_ == nullptr ? nullptr : keeps_.get() + tile * panel_size_ + k * kTileRows;
       args.pivot = sweep_.feedback.pivots.get() + first + k;
       args.rounding = RoundingOf<T>();
+      args.codes = sweep_.codes;
       args.error = Errors(tile, first + k);
       args.multiple = multiples_.get() + k * kTileRows;
       args.loss = losses;
@@ -184,17 +197,17 @@ class ItemSweep {
     const int64_t n = sweep_.feedback.columns;
     const int64_t real = std::min(count, n - first);
     const float code_low = -std::ldexp(1.0f, sweep_.bits - 1);
-    int8_t* staged = staged_.get();
+    Code* staged = staged_.get();
     for (int64_t k = 0; k < real; ++k) {
       const float* low = grid_.low.get() + sweep_.groups[first + k] * grid_.rows + row_ + tile * kTileRows;
       const float* multiples = multiples_.get() + k * kTileRows;
       for (int64_t r = 0; r < kTileRows; ++r) {
-        staged[k * kTileRows + r] = static_cast<int8_t>(static_cast<int32_t>(multiples[r] + (code_low - low[r])));
+        StoreCode(multiples[r], code_low - low[r], staged + k * kTileRows + r);
       }
     }
     const int64_t* order = sweep_.plan.order.data() + first;
     for (int64_t r = 0; r < RowsOf(tile); ++r) {
-      int8_t* codes = codes_ + (row_ + tile * kTileRows + r) * n;
+      Code* codes = codes_ + (row_ + tile * kTileRows + r) * n;
       for (int64_t k = 0; k < real; ++k) codes[order[k]] = staged[k * kTileRows + r];
     }
   }
@@ -203,14 +216,14 @@ class ItemSweep {
   const TransposedGrid& grid_;
   const T* weight_;
   const bool* pruned_;  // null: none
-  int8_t* codes_;
+  Code* codes_;
   const int64_t row_, rows_, tiles_, panel_size_;
   AlignedBuffer<float> errors_;     // [tiles][columns][32]
   AlignedBuffer<float> weights_;    // [tiles][panel][32]
   AlignedBuffer<float> targets_;    // [tiles][panel][32]
   AlignedBuffer<float> keeps_;      // [tiles][panel][32]; none without a mask
   AlignedBuffer<float> multiples_;  // [panel][32]
-  AlignedBuffer<int8_t> staged_;    // [panel][32] codes
+  AlignedBuffer<Code> staged_;      // [panel][32] codes
 };
 
 }  // namespace
@@ -225,8 +238,9 @@ void SweepOnCpu(const checkpoint::QuantizationScheme& scheme, const ColumnPlan& 
                 int64_t block_size, const SweepKernel& kernel, std::vector<SweepTask>& tasks) {
   const Feedback feedback(factor.lower);
   const int64_t panel = std::min(RoundUp(std::max<int64_t>(block_size, 1), kBlockColumns), feedback.padded);
-  const int64_t group_width = feedback.columns / scheme.Groups(feedback.columns);
-  Sweep sweep{kernel, plan, feedback, {}, panel, scheme.bits};
+  const bool floats = scheme.type == checkpoint::NumberType::kFloat;
+  const int64_t group_width = scheme.GroupWidth(feedback.columns);
+  Sweep sweep{kernel, plan, feedback, {}, panel, scheme.bits, floats ? Codes::kE4m3 : Codes::kInteger};
   for (int64_t column : plan.order) sweep.groups.push_back(column / group_width);
   int64_t all_rows = 0;
   for (const SweepTask& task : tasks) all_rows += task.weight.size(0);
@@ -242,8 +256,8 @@ void SweepOnCpu(const checkpoint::QuantizationScheme& scheme, const ColumnPlan& 
   std::vector<TransposedGrid> grids;
   for (size_t t = 0; t < tasks.size(); ++t) {
     const int64_t rows = tasks[t].weight.size(0);
-    tasks[t].codes = at::empty({rows, feedback.columns}, at::kChar);
-    grids.emplace_back(tasks[t].grid, scheme);
+    tasks[t].codes = at::empty({rows, feedback.columns}, floats ? at::kFloat8_e4m3fn : at::kChar);
+    grids.emplace_back(tasks[t].grid, scheme, rows);
     losses.emplace_back(rows, 0.0);
     shifts.emplace_back(rows, 0.0);
     for (int64_t row = 0; row < rows; row += item_rows) items.push_back({t, row, std::min(item_rows, rows - row)});
@@ -253,10 +267,13 @@ void SweepOnCpu(const checkpoint::QuantizationScheme& scheme, const ColumnPlan& 
     SweepTask& task = tasks[item.task];
     AT_DISPATCH_FLOATING_TYPES_AND2(at::kBFloat16, at::kHalf, task.weight.scalar_type(), "SweepOnCpu", [&] {
       if constexpr (!std::is_same_v<scalar_t, double>) {
-        ItemSweep<scalar_t>(sweep, grids[item.task], task.weight.const_data_ptr<scalar_t>(),
-                            task.pruned.defined() ? task.pruned.const_data_ptr<bool>() : nullptr,
-                            task.codes.mutable_data_ptr<int8_t>(), item.row, item.rows)
-            .Run(losses[item.task].data() + item.row, shifts[item.task].data() + item.row);
+        const auto run = [&](auto* codes) {
+          ItemSweep<scalar_t, std::remove_pointer_t<decltype(codes)>>(
+              sweep, grids[item.task], task.weight.const_data_ptr<scalar_t>(),
+              task.pruned.defined() ? task.pruned.const_data_ptr<bool>() : nullptr, codes, item.row, item.rows)
+              .Run(losses[item.task].data() + item.row, shifts[item.task].data() + item.row);
+        };
+        floats ? run(task.codes.mutable_data_ptr<at::Float8_e4m3fn>()) : run(task.codes.mutable_data_ptr<int8_t>());
       }
     });
   });

@@ -12,18 +12,22 @@ inline constexpr int kBlockColumns = 8;
 // What the dequantized weight is rounded to.
 enum class Rounding { kBf16, kF16, kNone };
 
+// What multiples of the scale are rounded to.
+enum class Codes { kInteger, kE4m3 };
+
 struct SweepBlock {
   float* target;          // [8][32] in: weight plus the feedback of all columns before the block; overwritten
   const float* weight;    // [8][32]
   const float* feedback;  // [8][8]: entry [i][k], i < k, is what column k takes of column i's error
   const float* scale[kBlockColumns];  // each [32]
-  const float* low[kBlockColumns];    // smallest and largest multiple of the scale: code range - zero point
+  const float* low[kBlockColumns];    // smallest and largest multiple of the scale: codes - zero point
   const float* high[kBlockColumns];
   const float* keep;   // [8][32] 1, or 0 where the weight is pruned and stays zero; null: none is
   const float* pivot;  // [8] L_kk: what turns a residual into e
   Rounding rounding;
+  Codes codes;
   float* error;     // out [8][32]: weight - dequantized
-  float* multiple;  // out [8][32]: code - zero point
+  float* multiple;  // out [8][32]: code - zero point, or the float that the code is
   float* loss;      // [32] += e^2
   float* shift;     // [32] += error^2
 };

@@ -35,6 +35,17 @@ inline Vector RoundToF16(Vector x) {
   return Select(small, subnormal, reinterpret_cast<Vector>(rounded));
 }
 
+// Three bits after the leading one; below 2^-6 numbers are multiples of 2^-9, the last place of [2^14, 2^15). Limits have
+// bounded x to the largest number.
+inline Vector RoundToE4m3(Vector x) {
+  Words bits = reinterpret_cast<Words>(x);
+  Words rounded = (bits + (0x7ffffu + ((bits >> 20) & 1u))) & 0xfff00000u;
+  const float shift = 24576.0f;  // 1.5 * 2^14
+  Vector subnormal = (x + shift) - shift;
+  Mask small = reinterpret_cast<Mask>(bits & 0x7fffffffu) < 0x3c800000;
+  return Select(small, subnormal, reinterpret_cast<Vector>(rounded));
+}
+
 void Feed(const float* error, const float* feedback, int64_t count, float* target) {
   for (int row = 0; row < kTileRows; row += kLanes * kVectors) {
     Vector sum[kBlockColumns][kVectors];
@@ -65,7 +76,7 @@ void Feed(const float* error, const float* feedback, int64_t count, float* targe
   }
 }
 
-template <Rounding rounding, bool masked>
+template <Rounding rounding, Codes codes, bool masked>
 inline void SweepAs(const SweepBlock& block) {
   for (int row = 0; row < kTileRows; row += kLanes * kVectors) {
     Vector loss[kVectors], shift[kVectors];
@@ -91,7 +102,7 @@ inline void SweepAs(const SweepBlock& block) {
         Vector multiple = target[i][v] / scale;
         multiple = Select(multiple > low, multiple, low);  // NaN becomes the smallest
         multiple = Select(multiple < high, multiple, high);
-        multiple = RoundToInteger(multiple);
+        multiple = codes == Codes::kE4m3 ? RoundToE4m3(multiple) : RoundToInteger(multiple);
         if (masked) multiple *= Load(block.keep + i * kTileRows + at);  // finite: limits have bounded it
         Vector value = multiple * scale;
         if (rounding == Rounding::kBf16) value = RoundToBf16(value);
@@ -117,16 +128,23 @@ inline void SweepAs(const SweepBlock& block) {
   }
 }
 
-template <bool masked>
+template <Codes codes, bool masked>
 inline void SweepMasked(const SweepBlock& block) {
   switch (block.rounding) {
     case Rounding::kBf16:
-      return SweepAs<Rounding::kBf16, masked>(block);
+      return SweepAs<Rounding::kBf16, codes, masked>(block);
     case Rounding::kF16:
-      return SweepAs<Rounding::kF16, masked>(block);
+      return SweepAs<Rounding::kF16, codes, masked>(block);
     case Rounding::kNone:
-      return SweepAs<Rounding::kNone, masked>(block);
+      return SweepAs<Rounding::kNone, codes, masked>(block);
   }
 }
 
-void Sweep(const SweepBlock& block) { block.keep == nullptr ? SweepMasked<false>(block) : SweepMasked<true>(block); }
+template <Codes codes>
+inline void SweepCodes(const SweepBlock& block) {
+  block.keep == nullptr ? SweepMasked<codes, false>(block) : SweepMasked<codes, true>(block);
+}
+
+void Sweep(const SweepBlock& block) {
+  block.codes == Codes::kE4m3 ? SweepCodes<Codes::kE4m3>(block) : SweepCodes<Codes::kInteger>(block);
+}
