@@ -16,7 +16,12 @@ constexpr int kSplits[] = {2, 4, 8};
 struct Stored {
   // Of each group size, the linears whose inputs are split over devices: by inputs, one name of each.
   std::map<int64_t, std::map<int64_t, std::string>> split_inputs;
+  // Outputs (by size, one name of each) of linears in blocks, which are split too.
+  std::map<int64_t, std::string> block_outputs;
   bool three_bits = false, spqr = false, quantized = false, pruned = false;
+  bool asymmetric_inputs = false;  // zero points in weights whose inputs are quantized
+  bool wide_codes = false;         // 4-bit codes in 8 bits
+  bool dropped_activations = false;
 };
 
 Stored Collect(const v1::Recipe& recipe, const arch::ArchSpec& spec) {
@@ -27,7 +32,12 @@ Stored Collect(const v1::Recipe& recipe, const arch::ArchSpec& spec) {
     for (const arch::LinearSpec& linear : arch::BlockLinears(spec, block)) {
       const std::vector<int> steps = table.StepsFor(linear.module);
       for (const int step : steps) stored.pruned |= Prunes(recipe.steps(step));
-      if (dense || steps.empty() || !Quantizes(recipe.steps(steps.back()))) continue;
+      if (steps.empty() || !Quantizes(recipe.steps(steps.back()))) continue;
+      if (dense) {
+        stored.dropped_activations |=
+            SchemeOf(recipe.steps(steps.back())).activations != checkpoint::Activations::kNone;
+        continue;
+      }
       const v1::Step& step = recipe.steps(steps.back());
       if (step.has_spqr()) {
         stored.spqr = true;
@@ -36,8 +46,14 @@ Stored Collect(const v1::Recipe& recipe, const arch::ArchSpec& spec) {
       stored.quantized = true;
       const checkpoint::QuantizationScheme scheme = SchemeOf(step);
       stored.three_bits |= scheme.bits == 3;
-      if (scheme.group_size < 1) continue;
-      auto& inputs = stored.split_inputs[scheme.group_size];
+      stored.asymmetric_inputs |= !scheme.Packed() && !scheme.symmetric;
+      stored.wide_codes |= !scheme.Packed() && scheme.bits < 8;
+      const bool blocks = scheme.strategy == checkpoint::Strategy::kBlock;
+      if (scheme.strategy != checkpoint::Strategy::kGroup && !blocks) continue;
+      if (blocks && linear.role != arch::Role::kOutput && linear.role != arch::Role::kDown) {
+        stored.block_outputs.try_emplace(linear.out, linear.module);
+      }
+      auto& inputs = stored.split_inputs[blocks ? checkpoint::kBlockSize : scheme.group_size];
       if (linear.role == arch::Role::kOutput || linear.role == arch::Role::kDown) {
         inputs.try_emplace(linear.in, linear.module);
       }
@@ -67,6 +83,23 @@ std::optional<std::string> SplitWarning(int64_t group, const std::map<int64_t, s
                       "; vLLM refuses to load it so. Choose a smaller group_size, or fewer devices");
 }
 
+// The outputs of the other linears likewise, which have to be whole blocks.
+std::optional<std::string> BlockOutputsWarning(const std::map<int64_t, std::string>& outputs) {
+  std::vector<int> refused;
+  std::string example;
+  for (const int split : kSplits) {
+    for (const auto& [out, module] : outputs) {
+      if (out % (split * checkpoint::kBlockSize) == 0) continue;
+      refused.push_back(split);
+      if (example.empty()) example = absl::StrCat(module, " has ", out, " outputs");
+      break;
+    }
+  }
+  if (refused.empty()) return std::nullopt;
+  return absl::StrCat("blocks of 128 x 128 do not fit tensor parallelism over ", absl::StrJoin(refused, ", "),
+                      " devices: ", example, "; vLLM refuses to load them so. Choose strategy: channel, or fewer devices");
+}
+
 // Query heads are split; key and value heads are split or repeated.
 std::optional<std::string> HeadsWarning(const arch::ArchSpec& spec) {
   std::vector<int> refused;
@@ -88,6 +121,7 @@ std::vector<std::string> LoaderWarnings(const v1::Recipe& recipe, const arch::Ar
   for (const auto& [group, inputs] : stored.split_inputs) {
     if (auto warning = SplitWarning(group, inputs)) warnings.push_back(*std::move(warning));
   }
+  if (auto warning = BlockOutputsWarning(stored.block_outputs)) warnings.push_back(*std::move(warning));
   if (!stored.split_inputs.empty()) {
     if (auto warning = HeadsWarning(spec)) warnings.push_back(*std::move(warning));
   }
@@ -95,6 +129,19 @@ std::vector<std::string> LoaderWarnings(const v1::Recipe& recipe, const arch::Ar
     warnings.push_back(
         "3 bits are packed as compressed-tensors 0.18.0 and later read them; 0.17.0 and earlier (and transformers with "
         "them) fail or read other weights. 2, 4 and 8 bits are read by all");
+  }
+  if (stored.asymmetric_inputs) {
+    warnings.push_back(
+        "vLLM takes quantized activations with symmetric weights alone; transformers loads these. Set symmetric: true "
+        "for both");
+  }
+  if (stored.wide_codes) {
+    warnings.push_back("4-bit weights under quantized activations are stored in 8 bits each, as loaders want them");
+  }
+  if (stored.dropped_activations) {
+    warnings.push_back(
+        "output.format dense holds weights alone: activations are quantized neither in the result nor in its "
+        "evaluation");
   }
   if (stored.spqr) {
     warnings.push_back(

@@ -1,4 +1,4 @@
-"""An independent reader of pack-quantized checkpoints (formats.md 7.1), in numpy and torch alone."""
+"""An independent reader of quantized checkpoints (formats.md 7.1 to 7.3), in numpy and torch alone."""
 
 import hashlib
 import json
@@ -30,13 +30,37 @@ def unpack_bits(words, bits, count):
     return (values * (1 << np.arange(bits))).sum(-1).astype(np.int64) - (1 << (bits - 1))
 
 
+def dequantized_codes(stored, module):
+    """Codes of 8 bits each, with scales of the matrix, of its rows and column groups, or of blocks of 128 x 128."""
+    codes, scales = stored[module + ".weight"], stored[module + ".weight_scale"]
+    assert codes.dtype in (torch.int8, torch.float8_e4m3fn), codes.dtype
+    out, columns = codes.shape
+    tensor, rows = scales.dim() == 1, scales.shape[0] == out
+    height = out if tensor else 1 if rows else 128
+    width = columns if tensor else columns // scales.shape[1] if rows else 128
+
+    def spread(grid):
+        grid = grid.reshape(1, 1) if tensor else grid
+        return grid.repeat_interleave(height, 0)[:out].repeat_interleave(width, 1)[:, :columns]
+
+    values = codes.to(scales.dtype)
+    if module + ".weight_zero_point" in stored:
+        zeros = stored[module + ".weight_zero_point"]
+        assert zeros.dtype == torch.int8 and zeros.shape == scales.shape
+        values = values - spread(zeros).to(scales.dtype)
+    return values * spread(scales)
+
+
 def dequantized(folder):
-    """Dense weights of every linear that is stored packed: module -> [out, in] in the scales' dtype."""
+    """Dense weights of every linear that is stored in codes: module -> [out, in] in the scales' dtype."""
     stored = tensors(folder)
     config = json.loads((Path(folder) / "config.json").read_text())
     groups = config["quantization_config"]["config_groups"].values()
     dense = {}
     for name in stored:
+        module = name.removesuffix(".weight")
+        if name.endswith(".weight") and module + ".weight_scale" in stored:
+            dense[module] = dequantized_codes(stored, module)
         if not name.endswith(".weight_packed"):
             continue
         module = name.removesuffix(".weight_packed")

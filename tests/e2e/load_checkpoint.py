@@ -1,21 +1,25 @@
-"""load_checkpoint.py CHECKPOINT SOURCE: loads a result with transformers and compressed-tensors as a user would.
+"""load_checkpoint.py CHECKPOINT SOURCE [IDS.npy LOGITS.npy]: loads a result with transformers and compressed-tensors as
+a user would.
 
 Fails on any missing, unexpected or mismatched key, on a dequantized weight that differs in one bit from an independent
-reader's, and on logits that differ from a dense twin's. Run once per compressed-tensors version (PYTHONPATH picks it).
+reader's, and on logits that differ from a dense twin's (which rounds no inputs), or from the ones given. Run once per compressed-tensors version (PYTHONPATH picks it).
 """
 
 import sys
 
 import compressed_tensors
+import numpy as np
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 sys.path.insert(0, __file__.rsplit("/", 1)[0])
 from checkpoint_bytes import dequantized  # noqa: E402
 
-checkpoint, source = sys.argv[1:3]
+checkpoint, source, *given = sys.argv[1:]
 tokenizer = AutoTokenizer.from_pretrained(checkpoint)
 ids = tokenizer("Once upon a time there was a little girl named Lily.", return_tensors="pt").input_ids
+if given:
+    ids = torch.from_numpy(np.load(given[0])).long()
 
 model, info = AutoModelForCausalLM.from_pretrained(checkpoint, output_loading_info=True, dtype=torch.bfloat16)
 problems = {key: value for key, value in info.items() if value}
@@ -28,7 +32,7 @@ with torch.no_grad():
     for module, weight in dense.items():
         twin.get_submodule(module).weight.copy_(weight)
     ours = model(ids).logits.float()
-    theirs = twin(ids).logits.float()
+    theirs = torch.from_numpy(np.load(given[1])) if given else twin(ids).logits.float()
 
 for module, weight in dense.items():
     loaded = model.get_submodule(module)

@@ -33,9 +33,77 @@ TEST(QuantizedConfig, SeveralSchemesTargetTheirModules) {
   EXPECT_FALSE(groups["group_1"]["weights"].contains("group_size"));
   auto parsed = ParseQuantizationConfig(*text);
   ASSERT_TRUE(parsed.ok()) << parsed.status();
-  EXPECT_EQ(*parsed->SchemeOf("m.0.d"), (QuantizationScheme{8, -1, false}));
+  EXPECT_EQ(*parsed->SchemeOf("m.0.d"), (QuantizationScheme{8, -1, false}).Normalized());
   EXPECT_EQ(*parsed->SchemeOf("m.0.q"), (QuantizationScheme{4, 128, true}));
   EXPECT_EQ(parsed->SchemeOf("m.1.q"), nullptr);
+}
+
+// Each scheme with its format, read back as it was written.
+TEST(QuantizedConfig, EveryFormatComesBack) {
+  using enum Strategy;
+  using enum Activations;
+  const std::pair<QuantizationScheme, const char*> cases[] = {
+      {{8, -1, true, NumberType::kInt, kChannel, kDynamic}, "int-quantized"},
+      {{8, -1, false, NumberType::kInt, kTensor, kStatic}, "int-quantized"},
+      {{4, 32, true, NumberType::kInt, kGroup, kDynamic}, "int-quantized"},
+      {{8, -1, true, NumberType::kFloat, kChannel, kDynamic}, "float-quantized"},
+      {{8, -1, true, NumberType::kFloat, kTensor, kStatic}, "float-quantized"},
+      {{8, -1, true, NumberType::kFloat, kBlock, kDynamic}, "float-quantized"},
+      {{8, -1, true, NumberType::kFloat, kBlock, kNone}, "naive-quantized"},
+      {{8, -1, true, NumberType::kInt, kChannel, kNone}, "pack-quantized"},
+  };
+  std::vector<QuantizedModule> all;
+  for (const auto& [scheme, format] : cases) {
+    auto text = QuantizedConfig(kSource, {{"m.0.q", scheme}}, {"lm_head"});
+    ASSERT_TRUE(text.ok()) << text.status();
+    const auto quantization = nlohmann::json::parse(*text)["quantization_config"];
+    EXPECT_EQ(quantization["format"], format);
+    EXPECT_EQ(quantization["config_groups"]["group_0"]["format"], format);
+    auto parsed = ParseQuantizationConfig(*text);
+    ASSERT_TRUE(parsed.ok()) << parsed.status();
+    EXPECT_EQ(*parsed->SchemeOf("m.0.q"), scheme) << *text;
+    all.push_back({"m." + std::to_string(all.size()), scheme});
+  }
+  auto text = QuantizedConfig(kSource, all, {});
+  ASSERT_TRUE(text.ok());
+  EXPECT_EQ(nlohmann::json::parse(*text)["quantization_config"]["format"], "mixed-precision");
+  for (const QuantizedModule& module : all) {
+    EXPECT_EQ(*ParseQuantizationConfig(*text)->SchemeOf(module.module), module.scheme);
+  }
+}
+
+TEST(QuantizedConfig, ActivationsAreSpelledAsLoadersWantThem) {
+  const auto inputs = [](const QuantizationScheme& scheme) {
+    return nlohmann::json::parse(*QuantizedConfig(kSource, {{"m", scheme}}, {}))["quantization_config"]["config_groups"]
+                                ["group_0"]["input_activations"]
+                                    .dump();
+  };
+  EXPECT_EQ(inputs({8, -1, true, NumberType::kInt, Strategy::kChannel, Activations::kDynamic}),
+            R"({"dynamic":true,"num_bits":8,"strategy":"token","symmetric":true,"type":"int"})");
+  EXPECT_EQ(inputs({8, -1, true, NumberType::kFloat, Strategy::kBlock, Activations::kDynamic}),
+            R"({"dynamic":true,"group_size":128,"num_bits":8,"strategy":"group","symmetric":true,"type":"float"})");
+  EXPECT_EQ(inputs({8, -1, true, NumberType::kFloat, Strategy::kTensor, Activations::kStatic}),
+            R"({"dynamic":false,"num_bits":8,"strategy":"tensor","symmetric":true,"type":"float"})");
+  EXPECT_EQ(inputs({}), "null");
+}
+
+TEST(QuantizedLinearPlan, NamesDtypesAndShapes) {
+  const auto text = [](const QuantizationScheme& scheme) {
+    std::string text;
+    for (const TensorPlan& plan : QuantizedLinearPlan("m", 300, 256, scheme, Dtype::kBF16)) {
+      text += plan.name + " " + std::string(DtypeName(plan.dtype));
+      for (const int64_t size : plan.shape) text += " " + std::to_string(size);
+      text += ";";
+    }
+    return text;
+  };
+  EXPECT_EQ(text({8, -1, false, NumberType::kInt, Strategy::kChannel, Activations::kStatic}),
+            "m.weight I8 300 256;m.weight_scale BF16 300 1;m.weight_zero_point I8 300 1;m.input_scale F32 1;");
+  EXPECT_EQ(text({8, -1, true, NumberType::kFloat, Strategy::kTensor, Activations::kDynamic}),
+            "m.weight F8_E4M3 300 256;m.weight_scale BF16 1;");
+  EXPECT_EQ(text({8, -1, true, NumberType::kFloat, Strategy::kBlock, Activations::kNone}),
+            "m.weight F8_E4M3 300 256;m.weight_scale BF16 3 2;");
+  EXPECT_EQ(text({4, 32, true}), "m.weight_packed I32 300 32;m.weight_scale BF16 300 8;m.weight_shape I64 2;");
 }
 
 TEST(QuantizedConfig, NothingQuantizedIsThePlainConfig) {

@@ -35,6 +35,13 @@ const std::vector<Subject>& Subjects() {
       {"gptq: {bits: 4, group_size: 16}", true},
       {"gptq: {bits: 2, group_size: -1, symmetric: false, act_order: false}", true},
       {"gptq: {bits: 8, group_size: 8, damping: 0.1, block_size: 16}", true},
+      {"rtn: {bits: 3, group_size: 16, observer: mse}"},
+      {"rtn: {bits: 8, symmetric: false, activations: static}"},
+      {"rtn: {type: float, strategy: tensor, activations: dynamic}"},
+      {"gptq: {bits: 2, group_size: 16, symmetric: false, observer: mse}", true},
+      {"gptq: {bits: 8, strategy: tensor, activations: static}", true},
+      {"gptq: {type: float, observer: mse}", true},
+      {"gptq: {type: float, strategy: block, activations: dynamic}", true},
       {"spqr: {bits: 3, group_size: 16, scale_group_size: 4}", true},
       {"spqr: {bits: 4, group_size: 8, outlier_threshold: 0.05, act_order: false}", true},
       {"magnitude: {sparsity: 0.3}", false, 0.3},
@@ -132,7 +139,9 @@ LinearResult SolveOne(const Problem& problem) { return Solve(problem, {TaskOf(pr
 
 bool SameBytes(const at::Tensor& a, const at::Tensor& b) {
   if (a.defined() != b.defined()) return false;
-  return !a.defined() || (a.scalar_type() == b.scalar_type() && at::equal(a, b));
+  if (!a.defined()) return true;
+  const bool floats = a.scalar_type() == at::kFloat8_e4m3fn;
+  return a.scalar_type() == b.scalar_type() && (floats ? at::equal(a.view(at::kByte), b.view(at::kByte)) : at::equal(a, b));
 }
 
 bool Same(const LinearResult& a, const LinearResult& b) {
@@ -140,7 +149,8 @@ bool Same(const LinearResult& a, const LinearResult& b) {
          a.quantized.has_value() == b.quantized.has_value() &&
          (!a.quantized ||
           (SameBytes(a.quantized->codes, b.quantized->codes) && SameBytes(a.quantized->scales, b.quantized->scales) &&
-           SameBytes(a.quantized->zero_points, b.quantized->zero_points)));
+           SameBytes(a.quantized->zero_points, b.quantized->zero_points) &&
+           SameBytes(a.quantized->input_scale, b.quantized->input_scale)));
 }
 
 RC_GTEST_PROP(EveryMethod, GivesAFiniteWeightOfTheSameShapeThatIsWhatALoaderMakes, ()) {

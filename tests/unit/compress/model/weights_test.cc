@@ -28,7 +28,7 @@ Dtype DtypeOf(const at::Tensor& tensor) {
   const std::map<at::ScalarType, Dtype> dtypes = {
       {at::kBFloat16, Dtype::kBF16},       {at::kHalf, Dtype::kF16}, {at::kFloat, Dtype::kF32},
       {at::kDouble, Dtype::kF64},          {at::kInt, Dtype::kI32},  {at::kLong, Dtype::kI64},
-      {at::kFloat8_e4m3fn, Dtype::kF8E4M3}};
+      {at::kFloat8_e4m3fn, Dtype::kF8E4M3}, {at::kChar, Dtype::kI8}};
   return dtypes.at(tensor.scalar_type());
 }
 
@@ -176,6 +176,64 @@ TEST_F(CheckpointWeightsTest, DequantizesPackedLinears) {
       }
     }
   }
+}
+
+// The config of one scheme for all linears.
+std::string ConfigOf(const checkpoint::QuantizationScheme& scheme) {
+  const auto config = checkpoint::QuantizedConfig("{}", {{kModule, scheme}}, {"lm_head"});
+  EXPECT_TRUE(config.ok()) << config.status();
+  return *config;
+}
+
+TEST_F(CheckpointWeightsTest, DequantizesCodesOfEightBits) {
+  using checkpoint::NumberType;
+  using checkpoint::Strategy;
+  const std::string module = kModule;
+  const int64_t out = 150, in = 256;
+  for (const Strategy strategy : {Strategy::kChannel, Strategy::kTensor, Strategy::kBlock, Strategy::kGroup}) {
+    for (const NumberType type : {NumberType::kInt, NumberType::kFloat}) {
+      for (const bool symmetric : {true, false}) {
+        if (type == NumberType::kFloat && !symmetric) continue;
+        checkpoint::QuantizationScheme scheme{8, strategy == Strategy::kGroup ? 64 : -1, symmetric, type, strategy};
+        scheme.activations = checkpoint::Activations::kStatic;
+        const int64_t rows = scheme.ScaleRows(out), groups = scheme.Groups(in);
+        at::Tensor codes = at::randint(-128, 128, {out, in}, at::kLong).to(at::kChar);
+        if (type == NumberType::kFloat) codes = codes.to(at::kFloat).mul(3.5).to(at::kFloat8_e4m3fn);
+        const at::Tensor scale = (at::rand({rows, groups}) + 0.1).to(at::kBFloat16);
+        const at::Tensor zero = at::randint(-128, 128, {rows, groups}, at::kLong).to(at::kChar);
+        const std::vector<int64_t> shape = strategy == Strategy::kTensor ? std::vector<int64_t>{1} : scale.sizes().vec();
+        tensors = {{module + ".weight", codes}, {module + ".weight_scale", scale.view(shape)}};
+        if (!symmetric) tensors[module + ".weight_zero_point"] = zero.view(shape);
+        const auto loaded = Load(UpProjection(out, in), at::kBFloat16, ConfigOf(scheme));
+        ASSERT_TRUE(loaded.ok()) << loaded.status();
+        const int64_t height = scheme.RowsPerScale(out), width = scheme.GroupWidth(in);
+        for (int64_t i = 0; i < out; i += 13) {
+          for (int64_t j = 0; j < in; j += 11) {
+            const at::Tensor multiple = codes[i][j].to(at::kBFloat16) -
+                                        (symmetric ? at::zeros({}, at::kBFloat16)
+                                                   : zero[i / height][j / width].to(at::kBFloat16));
+            EXPECT_EQ((*loaded)[i][j].item<float>(), (multiple * scale[i / height][j / width]).item<float>());
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST_F(CheckpointWeightsTest, RefusesCodesThatDoNotFit) {
+  const checkpoint::QuantizationScheme scheme{8, -1, true, checkpoint::NumberType::kFloat,
+                                              checkpoint::Strategy::kChannel};
+  const std::string module = kModule;
+  tensors = {{module + ".weight", at::zeros({4, 8}, at::kChar)}, {module + ".weight_scale", at::ones({4, 1})}};
+  EXPECT_THAT(std::string(Load(UpProjection(4, 8), at::kFloat, ConfigOf(scheme)).status().message()),
+              HasSubstr("F8_E4M3"));
+  tensors[module + ".weight"] = at::zeros({4, 8}).to(at::kFloat8_e4m3fn);
+  EXPECT_TRUE(Load(UpProjection(4, 8), at::kFloat, ConfigOf(scheme)).ok());
+  tensors[module + ".weight_scale"] = at::ones({1});
+  EXPECT_EQ(ErrorReason(Load(UpProjection(4, 8), at::kFloat, ConfigOf(scheme)).status()), reason::kSourceModelCorrupt);
+  tensors[module + ".weight_scale"] = at::ones({4, 1});
+  tensors[module + ".weight"].view(at::kByte)[1][2] = 0x7f;  // the NaN of E4M3
+  EXPECT_EQ(ErrorReason(Load(UpProjection(4, 8), at::kFloat, ConfigOf(scheme)).status()), reason::kNonFiniteWeights);
 }
 
 TEST_F(CheckpointWeightsTest, ReadsWhatIsNotQuantizedPlainly) {

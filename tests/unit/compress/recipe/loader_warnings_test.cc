@@ -48,6 +48,25 @@ TEST(LoaderWarnings, GroupsAgainstTensorParallelism) {
   EXPECT_THAT(Of("steps: [{gptq: {}, ignore: ['re:.*down_proj']}]", Llama2()), IsEmpty());
 }
 
+TEST(LoaderWarnings, BlocksAgainstTensorParallelism) {
+  const char* const blocks = "steps: [{rtn: {type: float, strategy: block, activations: dynamic}}]";
+  EXPECT_THAT(Of(blocks, Llama3()), IsEmpty());
+  EXPECT_THAT(Of(blocks, Llama2()),
+              ElementsAre(StartsWith("group size 128 does not fit tensor parallelism over 4, 8 devices"),
+                          AllOf(StartsWith("blocks of 128 x 128 do not fit tensor parallelism over 4, 8 devices"),
+                                HasSubstr("has 11008 outputs"))));
+}
+
+TEST(LoaderWarnings, QuantizedActivations) {
+  EXPECT_THAT(Of("steps: [{rtn: {bits: 8, activations: dynamic}}]", Llama2()), IsEmpty());
+  EXPECT_THAT(Of("steps: [{rtn: {bits: 8, symmetric: false, activations: dynamic}}]", Llama2()),
+              ElementsAre(HasSubstr("vLLM takes quantized activations with symmetric weights alone")));
+  EXPECT_THAT(Of("steps: [{rtn: {bits: 4, activations: dynamic}}]", Llama2()),
+              ElementsAre(HasSubstr("stored in 8 bits each")));
+  EXPECT_THAT(Of("steps: [{rtn: {bits: 8, activations: dynamic}}]\noutput: {format: dense}", Llama2()),
+              ElementsAre(HasSubstr("output.format dense holds weights alone")));
+}
+
 TEST(LoaderWarnings, EachGroupSizeOnce) {
   EXPECT_THAT(Of("steps: [{gptq: {group_size: 128}}, {rtn: {group_size: 256}, targets: ['re:.*down_proj']}]", Llama2()),
               ElementsAre(StartsWith("group size 256 does not fit tensor parallelism over 2, 4, 8 devices")));

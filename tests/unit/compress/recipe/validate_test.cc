@@ -192,6 +192,66 @@ steps:
   EXPECT_FALSE(NeedsStatistics(recipe.steps(1)));
 }
 
+TEST(Grids, WhatSomeLoaderTakes) {
+  for (const char* method :
+       {"rtn: {type: float}", "gptq: {type: float, bits: 8, group_size: -1, strategy: channel}",
+        "rtn: {type: float, strategy: tensor, activations: static}", "gptq: {type: float, strategy: block}",
+        "gptq: {type: float, strategy: block, activations: dynamic}", "rtn: {bits: 8, activations: dynamic}",
+        "gptq: {bits: 8, strategy: tensor, activations: static, observer: mse}",
+        "rtn: {bits: 8, symmetric: false, activations: dynamic}", "gptq: {group_size: 64, activations: dynamic}",
+        "rtn: {strategy: group}", "rtn: {strategy: channel, observer: mse}", "rtn: {strategy: group, group_size: 32}"}) {
+    EXPECT_THAT(Found(absl::StrCat(kCalibration, "steps: [{", method, "}]")), IsEmpty()) << method;
+  }
+}
+
+TEST(Grids, WhatNoneTakesIsRefusedWithItsField) {
+  const char* const refused[][2] = {
+      {"rtn: {type: float, bits: 4}", "rtn.bits: must be 8 for floats"},
+      {"gptq: {type: float, symmetric: false}", "gptq.symmetric: must be true"},
+      {"gptq: {type: float, group_size: 128}", "gptq.group_size: floats are not in groups"},
+      {"rtn: {type: float, strategy: group}", "rtn.strategy: must be channel, tensor or block"},
+      {"rtn: {type: float, strategy: block, activations: static}", "rtn.activations: must be none or dynamic"},
+      {"rtn: {strategy: block}", "rtn.strategy: block is for floats"},
+      {"rtn: {strategy: tensor}", "rtn.strategy: tensor is for quantized activations"},
+      {"rtn: {strategy: channel, group_size: 64}", "rtn.group_size: is for strategy: group"},
+      {"rtn: {strategy: group, group_size: -1}", "rtn.group_size: is -1"},
+      {"gptq: {bits: 8, group_size: 128, activations: dynamic}", "gptq.group_size: 8-bit weights"},
+      {"gptq: {bits: 4, activations: static}", "gptq.activations: 4-bit weights go with dynamic"},
+      {"gptq: {bits: 4, symmetric: false, activations: dynamic}", "gptq.symmetric: must be true for 4-bit"},
+      {"rtn: {bits: 3, activations: dynamic}", "rtn.activations: no loader takes"},
+  };
+  for (const auto& [method, violation] : refused) {
+    EXPECT_THAT(Found(absl::StrCat(kCalibration, "steps: [{", method, "}]")),
+                ElementsAre(StartsWith(absl::StrCat("recipe.steps[0].", violation))))
+        << method;
+  }
+  EXPECT_THAT(Found("steps: [{rtn: {bits: 8, activations: static}}]"),
+              ElementsAre(HasSubstr("step 0 (rtn) needs calibration text")));
+}
+
+TEST(Grids, DefaultsSayWhatTheSchemeIs) {
+  using checkpoint::NumberType;
+  using checkpoint::Strategy;
+  const auto scheme = [](const char* method) {
+    const v1::Recipe recipe = Parsed(absl::StrCat("steps: [{rtn: {", method, "}}]"));
+    const v1::Recipe resolved = Resolve(recipe, arch::ArchSpec());
+    EXPECT_THAT(Validate(resolved, true, "recipe"), testing::SizeIs(resolved.steps(0).rtn().activations() ==
+                                                                    v1::ACTIVATIONS_STATIC));
+    EXPECT_EQ(SchemeOf(recipe.steps(0)), SchemeOf(resolved.steps(0)));
+    return SchemeOf(resolved.steps(0));
+  };
+  EXPECT_EQ(scheme(""), (checkpoint::QuantizationScheme{4, 128, true}));
+  EXPECT_EQ(scheme("group_size: -1"), (checkpoint::QuantizationScheme{4, -1, true}.Normalized()));
+  EXPECT_EQ(scheme("type: float"),
+            (checkpoint::QuantizationScheme{8, -1, true, NumberType::kFloat, Strategy::kChannel}));
+  EXPECT_EQ(scheme("type: float, strategy: block"),
+            (checkpoint::QuantizationScheme{8, -1, true, NumberType::kFloat, Strategy::kBlock}));
+  EXPECT_EQ(scheme("bits: 8, activations: static"),
+            (checkpoint::QuantizationScheme{8, -1, true, NumberType::kInt, Strategy::kChannel,
+                                            checkpoint::Activations::kStatic}));
+  EXPECT_EQ(scheme("strategy: group"), (checkpoint::QuantizationScheme{4, 128, true}));
+}
+
 TEST(Steps, WhatThisVersionLacksIsRefused) {
   const char* const lacking[][2] = {
       {"awq: {}", "awq"},
@@ -199,10 +259,6 @@ TEST(Steps, WhatThisVersionLacksIsRefused) {
       {"magnitude: {owl: {}}", "magnitude.owl"},
       {"wanda: {owl: {}}", "wanda.owl"},
       {"sparsegpt: {}", "sparsegpt"},
-      {"gptq: {type: float}", "gptq.type"},
-      {"rtn: {strategy: tensor}", "rtn.strategy"},
-      {"gptq: {activations: dynamic}", "gptq.activations"},
-      {"rtn: {observer: mse}", "rtn.observer"},
   };
   for (const auto& [step, field] : lacking) {
     const v1::Recipe recipe =

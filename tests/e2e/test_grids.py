@@ -1,0 +1,166 @@
+"""Formats beyond pack-quantized: integers and E4M3 by channel, tensor and block, with and without rounded activations."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from checkpoint_bytes import dequantized, digest, tensors
+from conftest import BIN, DEPS, HELDOUT, MODEL, calipress, recipe
+
+# name -> method, format.
+CASES = {
+    "int8-channel-dynamic": ("rtn: {bits: 8, activations: dynamic}", "int-quantized"),
+    "int8-tensor-static": ("gptq: {bits: 8, strategy: tensor, activations: static}", "int-quantized"),
+    "int8-asymmetric": ("rtn: {bits: 8, symmetric: false, activations: dynamic}", "int-quantized"),
+    "int4-dynamic": ("gptq: {bits: 4, group_size: 64, activations: dynamic, observer: mse}", "int-quantized"),
+    "fp8-dynamic": ("rtn: {type: float, activations: dynamic}", "float-quantized"),
+    "fp8-tensor-static": ("gptq: {type: float, strategy: tensor, activations: static}", "float-quantized"),
+    "fp8-block": ("gptq: {type: float, strategy: block, activations: dynamic}", "float-quantized"),
+    "fp8-weights": ("rtn: {type: float, observer: mse}", "naive-quantized"),
+}
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """Runs a case once, in one worker, with an evaluation; by name."""
+    folder = tmp_path_factory.mktemp("grids")
+    done = {}
+
+    def run(name):
+        if name not in done:
+            path = folder / f"{name}.yaml"
+            path.write_text(recipe(samples=16, evaluate=True, method=CASES[name][0]))
+            calipress("run", MODEL, folder / name, "--recipe", path, "--threads-per-worker", 1, check=0)
+            done[name] = folder / name
+        return done[name]
+
+    return run
+
+
+def own_logits(checkpoint, scratch):
+    """Logits of calipress' own forward, as its evaluation computes them."""
+    ids_file, out = scratch / "ids.npy", scratch / "logits.npy"
+    np.save(ids_file, np.random.default_rng(0).integers(3, 4000, (2, 96)).astype(np.int64))
+    done = subprocess.run([str(BIN / "calipress-test-logits"), str(checkpoint), str(ids_file), str(out), "bf16"],
+                          capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return ids_file, out
+
+
+@pytest.mark.parametrize("version", ["0.15.0", "0.17.0", "0.20.0"])
+@pytest.mark.parametrize("name", CASES)
+def test_transformers_loads_it_and_computes_the_same(results, tmp_path, name, version):
+    out = results(name)
+    env = dict(os.environ)
+    if version != "0.20.0":  # the venv's own
+        env["PYTHONPATH"] = str(DEPS / f"ct-{version}")
+    program = os.path.join(os.path.dirname(__file__), "load_checkpoint.py")
+    loaded = subprocess.run([sys.executable, program, str(out), str(MODEL), *map(str, own_logits(out, tmp_path))],
+                            capture_output=True, text=True, env=env)
+    assert loaded.returncode == 0 and f"OK compressed-tensors {version}" in loaded.stdout, loaded.stdout + loaded.stderr
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_format_dtypes_and_report(results, name):
+    out = results(name)
+    config = json.loads((out / "config.json").read_text())["quantization_config"]
+    assert config["format"] == CASES[name][1] == config["config_groups"]["group_0"]["format"]
+    stored = tensors(out)
+    floats = "fp8" in name
+    for module in dequantized(out):
+        assert stored[module + ".weight"].dtype == (torch.float8_e4m3fn if floats else torch.int8)
+        assert stored[module + ".weight_scale"].dtype == torch.bfloat16
+        assert (module + ".weight_zero_point" in stored) == ("asymmetric" in name)
+        assert (module + ".input_scale" in stored) == ("static" in name)
+    report = json.loads((out / "report.json").read_text())
+    (text,) = report["evaluations"]
+    print(name, text["perplexity_original"], text["perplexity"], text["kl_divergence"])
+    limit = 1.1 if "int4" in name else 1.02
+    assert text["perplexity"] / text["perplexity_original"] < limit
+    assert 0 < text["kl_divergence"] < 0.2
+
+
+@pytest.mark.parametrize("name", ["int8-channel-dynamic", "fp8-tensor-static"])
+def test_eval_rounds_inputs_as_the_job_did(results, name):
+    out = results(name)
+    report = json.loads((out / "report.json").read_text())["evaluations"][0]
+    done = calipress("eval", out, "--text", HELDOUT, "--reference", MODEL, "--seqlen", 128, "--json", check=0)
+    measured = json.loads(done.stdout)["evaluations"][0]
+    for key in ("perplexity", "perplexity_original", "kl_divergence"):
+        assert measured[key] == pytest.approx(report[key], rel=1e-6), key
+
+
+@pytest.mark.parametrize("name", ["int8-channel-dynamic", "fp8-dynamic"])
+def test_rounded_inputs_cost_something(results, tmp_path, recipe_file, name):
+    """The same weights without rounded inputs evaluate otherwise."""
+    method = CASES[name][0].replace(", activations: dynamic", ", strategy: channel")
+    calipress("run", MODEL, tmp_path / "out", "--recipe", recipe_file(evaluate=True, method=method),
+              "--threads-per-worker", 1, check=0)
+    weights, with_inputs = dequantized(tmp_path / "out"), dequantized(results(name))
+    assert all(torch.equal(weights[module], with_inputs[module]) for module in with_inputs)
+    kl = [json.loads((folder / "report.json").read_text())["evaluations"][0]["kl_divergence"]
+          for folder in (tmp_path / "out", results(name))]
+    assert kl[0] < kl[1]
+
+
+def test_fused_linears_share_an_input_scale(results):
+    stored = tensors(results("int8-tensor-static"))
+    for fused in (("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"), ("mlp.gate_proj", "mlp.up_proj")):
+        for block in range(6):
+            scales = {stored[f"model.layers.{block}.{module}.input_scale"].item() for module in fused}
+            assert len(scales) == 1 and scales.pop() > 0
+
+
+@pytest.mark.parametrize("name", ["int8-tensor-static", "fp8-block", "int4-dynamic"])
+def test_same_bytes_for_one_and_two_workers(tmp_path, recipe_file, name):
+    path = recipe_file(samples=8, method=CASES[name][0])
+    digests = set()
+    for workers in (1, 2):
+        out = tmp_path / f"out{workers}"
+        calipress("run", MODEL, out, "--recipe", path, "--workers", workers, "--threads-per-worker", 1, check=0)
+        digests.add(digest(out))
+    assert len(digests) == 1
+
+
+def test_dense_output_holds_the_same_weights(results, tmp_path, recipe_file):
+    text = recipe(samples=16, method=CASES["fp8-block"][0]).replace("compressed-tensors", "dense")
+    calipress("run", MODEL, tmp_path / "out", "--recipe", recipe_file(text), "--threads-per-worker", 1, check=0)
+    dense = tensors(tmp_path / "out")
+    for module, weight in dequantized(results("fp8-block")).items():
+        assert torch.equal(dense[module + ".weight"], weight)
+    assert "quantization_config" not in json.loads((tmp_path / "out" / "config.json").read_text())
+    warnings = json.loads((tmp_path / "out" / "report.json").read_text())["warnings"]
+    assert any("activations are quantized neither" in warning for warning in warnings)
+
+
+def test_mixed_formats_load(tmp_path, recipe_file):
+    text = recipe(samples=8).replace("- gptq: {bits: 4, group_size: 128}",
+                                     '- gptq: {bits: 4, group_size: 128}\n    targets: ["re:.*self_attn"]\n'
+                                     '  - rtn: {type: float, activations: dynamic}\n    targets: ["re:.*mlp"]')
+    calipress("run", MODEL, tmp_path / "out", "--recipe", recipe_file(text), check=0)
+    config = json.loads((tmp_path / "out" / "config.json").read_text())["quantization_config"]
+    assert config["format"] == "mixed-precision" and len(config["config_groups"]) == 2
+    program = os.path.join(os.path.dirname(__file__), "load_checkpoint.py")
+    loaded = subprocess.run([sys.executable, program, str(tmp_path / "out"), str(MODEL),
+                             *map(str, own_logits(tmp_path / "out", tmp_path))], capture_output=True, text=True)
+    assert loaded.returncode == 0, loaded.stdout + loaded.stderr
+
+
+def test_preset_needs_no_text(tmp_path):
+    calipress("run", MODEL, tmp_path / "out", "--recipe", "fp8-dynamic", check=0)
+    assert len(dequantized(tmp_path / "out")) == 6 * 7
+
+
+@pytest.mark.parametrize("method, field", [
+    ("rtn: {type: float, bits: 4}", "steps[0].rtn.bits"),
+    ("rtn: {bits: 8, activations: static}", "calibration.sources"),
+    ("rtn: {strategy: block}", "steps[0].rtn.strategy"),
+])
+def test_refusals_name_their_field(tmp_path, recipe_file, method, field):
+    done = calipress("run", MODEL, tmp_path / "out", "--recipe", recipe_file(f"steps: [{{{method}}}]\n"))
+    assert done.returncode != 0 and field in done.stdout + done.stderr
