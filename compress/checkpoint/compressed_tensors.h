@@ -96,8 +96,8 @@ void UnpackColumns(const int32_t* words, int64_t rows, int64_t columns, int bits
 std::vector<TensorPlan> PackedLinearPlan(std::string_view module, int64_t out, int64_t in,
                                          const QuantizationScheme& scheme, Dtype scale_dtype);
 
-// The same for any scheme. Where codes are not packed: weight (I8 or F8_E4M3), weight_scale ([1] where the matrix shares
-// one), weight_zero_point (I8) where asymmetric, input_scale (F32 [1]) where activations are static.
+// The same for any scheme. Where codes are not packed: weight (I8 or F8_E4M3), weight_scale ([1] where the matrix
+// shares one), weight_zero_point (I8) where asymmetric, input_scale (F32 [1]) where activations are static.
 std::vector<TensorPlan> QuantizedLinearPlan(std::string_view module, int64_t out, int64_t in,
                                             const QuantizationScheme& scheme, Dtype scale_dtype);
 

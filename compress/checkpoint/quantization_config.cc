@@ -126,9 +126,8 @@ absl::StatusOr<QuantizationConfig> ParseQuantizationConfig(std::string_view conf
     if (group.contains("output_activations") && !group["output_activations"].is_null()) {
       return Unsupported("output_activations are quantized");
     }
-    CALIPRESS_ASSIGN_OR_RETURN(
-        QuantizationScheme scheme,
-        ReadScheme(format, group.value("weights", Json()), group.value("input_activations", Json())));
+    CALIPRESS_ASSIGN_OR_RETURN(QuantizationScheme scheme, ReadScheme(format, group.value("weights", Json()),
+                                                                     group.value("input_activations", Json())));
     parsed.schemes.push_back(scheme);
     CALIPRESS_RETURN_IF_ERROR(ReadNames(group.value("targets", Json()), "targets", &parsed.targets.emplace_back()));
   }

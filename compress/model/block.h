@@ -29,8 +29,7 @@ class WeightSource {
   // another shape; NON_FINITE_WEIGHTS where it has NaN or Inf; both with the name.
   virtual absl::StatusOr<at::Tensor> Load(const arch::TensorSpec& tensor) const = 0;
   // Of the linear that the weight is of.
-  virtual absl::StatusOr<InputQuantization> LoadInputs(const arch::TensorSpec& weight) const {
-    (void)weight;
+  virtual absl::StatusOr<InputQuantization> LoadInputs(const arch::TensorSpec& /*weight*/) const {
     return InputQuantization();
   }
 };

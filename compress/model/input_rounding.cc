@@ -17,7 +17,9 @@ double Reach(NumberType type) { return type == NumberType::kFloat ? checkpoint::
 at::Tensor RoundTo(const at::Tensor& input, const at::Tensor& scale, NumberType type) {
   const at::Tensor quotient = input.div(scale);
   const at::Tensor code = type == NumberType::kFloat
-                              ? quotient.clamp_(-checkpoint::kLargestE4m3, checkpoint::kLargestE4m3).to(at::kFloat8_e4m3fn).to(input.scalar_type())
+                              ? quotient.clamp_(-checkpoint::kLargestE4m3, checkpoint::kLargestE4m3)
+                                    .to(at::kFloat8_e4m3fn)
+                                    .to(input.scalar_type())
                               : quotient.clamp_(-128.0, 127.0).round_();
   return code.mul(scale);
 }

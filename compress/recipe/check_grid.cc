@@ -74,7 +74,8 @@ class GridCheck {
     if (method_.has_bits() && method_.bits() != 8) {
       Refuse("bits", absl::StrCat("must be 8 for floats (E4M3), not ", method_.bits()));
     }
-    if (method_.has_symmetric() && !method_.symmetric()) Refuse("symmetric", "must be true: floats have no zero points");
+    if (method_.has_symmetric() && !method_.symmetric())
+      Refuse("symmetric", "must be true: floats have no zero points");
   }
 
   void CheckActivations() {
@@ -91,8 +92,9 @@ class GridCheck {
     } else if (bits == 4 && (method_.activations() == v1::ACTIVATIONS_STATIC || strategy_ == Strategy::kTensor)) {
       Refuse("activations", "4-bit weights go with dynamic activations, in groups or channels; set bits: 8, or these");
     } else if (bits != 4 && bits != 8) {
-      Refuse("activations", absl::StrCat("no loader takes quantized activations with ", bits, "-bit weights; set "
-                                                                                              "bits: 8 (or 4)"));
+      Refuse("activations", absl::StrCat("no loader takes quantized activations with ", bits,
+                                         "-bit weights; set "
+                                         "bits: 8 (or 4)"));
     }
     if (bits == 4 && method_.has_symmetric() && !method_.symmetric()) {
       Refuse("symmetric", "must be true for 4-bit weights under quantized activations");

@@ -97,7 +97,8 @@ std::optional<std::string> BlockOutputsWarning(const std::map<int64_t, std::stri
   }
   if (refused.empty()) return std::nullopt;
   return absl::StrCat("blocks of 128 x 128 do not fit tensor parallelism over ", absl::StrJoin(refused, ", "),
-                      " devices: ", example, "; vLLM refuses to load them so. Choose strategy: channel, or fewer devices");
+                      " devices: ", example,
+                      "; vLLM refuses to load them so. Choose strategy: channel, or fewer devices");
 }
 
 // Query heads are split; key and value heads are split or repeated.

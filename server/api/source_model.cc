@@ -76,7 +76,7 @@ std::vector<checkpoint::TensorPlan> PackedPlan(const arch::LinearSpec& linear,
   const checkpoint::SpqrScheme* spqr = quantization.SpqrSchemeOf(linear.module);
   if (spqr == nullptr) {
     return checkpoint::QuantizedLinearPlan(linear.module, linear.out, linear.in, *quantization.SchemeOf(linear.module),
-                                        dtype);
+                                           dtype);
   }
   // Their count is in the offsets, which are not read here; columns and values have to agree on it.
   return checkpoint::SpqrLinearPlan(linear.module, linear.out, linear.in, *spqr, dtype,

@@ -71,7 +71,8 @@ absl::Status Run(const std::string& model_dir, const std::string& ids_uri, const
   }
   const model::RotaryTable rotary = model::MakeRotaryTable(spec, tokens.length, at::kCPU);
   for (int64_t index = 0; index < spec.blocks; ++index) {
-    CALIPRESS_ASSIGN_OR_RETURN(const model::Block block, model::Block::Load(spec, index, *weights, /*quantize_inputs=*/true));
+    CALIPRESS_ASSIGN_OR_RETURN(const model::Block block,
+                               model::Block::Load(spec, index, *weights, /*quantize_inputs=*/true));
     for (at::Tensor& part : parts) part = block.Forward(part, rotary);
   }
   CALIPRESS_ASSIGN_OR_RETURN(const model::Head head, model::Head::Load(spec, *weights));

@@ -46,7 +46,7 @@ at::Tensor Dequantize(const QuantizedWeight& weight) {
   AT_DISPATCH_FLOATING_TYPES_AND2(at::kBFloat16, at::kHalf, dtype, "Dequantize", [&] {
     auto* out = result.mutable_data_ptr<scalar_t>();
     const auto dequantize_row = weight.codes.scalar_type() == at::kChar ? DequantizeRow<scalar_t, int8_t>
-                                                                         : DequantizeRow<scalar_t, at::Float8_e4m3fn>;
+                                                                        : DequantizeRow<scalar_t, at::Float8_e4m3fn>;
     at::parallel_for(0, rows, 16, [&](int64_t begin, int64_t end) {
       for (int64_t row = begin; row < end; ++row) dequantize_row(weight, row, out + row * columns);
     });

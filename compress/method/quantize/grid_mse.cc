@@ -26,7 +26,8 @@ at::Tensor Errors(const at::Tensor& weight, const Grid& grid, const at::Tensor& 
   const at::Tensor scale = grid.scales.to(at::kFloat);
   at::Tensor multiple = weight.div(scale);
   if (scheme.type == NumberType::kFloat) {
-    multiple = multiple.clamp_(-checkpoint::kLargestE4m3, checkpoint::kLargestE4m3).to(at::kFloat8_e4m3fn).to(at::kFloat);
+    multiple =
+        multiple.clamp_(-checkpoint::kLargestE4m3, checkpoint::kLargestE4m3).to(at::kFloat8_e4m3fn).to(at::kFloat);
   } else {
     const double half = std::ldexp(1.0, scheme.bits - 1);
     multiple.round_();

@@ -24,8 +24,6 @@ absl::StatusOr<checkpoint::QuantizationScheme> MakeScheme(const v1::Step& step) 
   return scheme;
 }
 
-Observer ObserverOf(v1::Observer observer) {
-  return observer == v1::OBSERVER_MSE ? Observer::kMse : Observer::kMinMax;
-}
+Observer ObserverOf(v1::Observer observer) { return observer == v1::OBSERVER_MSE ? Observer::kMse : Observer::kMinMax; }
 
 }  // namespace calipress::method

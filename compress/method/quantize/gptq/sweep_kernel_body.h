@@ -35,8 +35,8 @@ inline Vector RoundToF16(Vector x) {
   return Select(small, subnormal, reinterpret_cast<Vector>(rounded));
 }
 
-// Three bits after the leading one; below 2^-6 numbers are multiples of 2^-9, the last place of [2^14, 2^15). Limits have
-// bounded x to the largest number.
+// Three bits after the leading one; below 2^-6 numbers are multiples of 2^-9, the last place of [2^14, 2^15). Limits
+// have bounded x to the largest number.
 inline Vector RoundToE4m3(Vector x) {
   Words bits = reinterpret_cast<Words>(x);
   Words rounded = (bits + (0x7ffffu + ((bits >> 20) & 1u))) & 0xfff00000u;

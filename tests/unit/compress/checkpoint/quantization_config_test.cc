@@ -74,9 +74,9 @@ TEST(QuantizedConfig, EveryFormatComesBack) {
 
 TEST(QuantizedConfig, ActivationsAreSpelledAsLoadersWantThem) {
   const auto inputs = [](const QuantizationScheme& scheme) {
-    return nlohmann::json::parse(*QuantizedConfig(kSource, {{"m", scheme}}, {}))["quantization_config"]["config_groups"]
-                                ["group_0"]["input_activations"]
-                                    .dump();
+    return nlohmann::json::parse(*QuantizedConfig(
+        kSource, {{"m", scheme}}, {}))["quantization_config"]["config_groups"]["group_0"]["input_activations"]
+        .dump();
   };
   EXPECT_EQ(inputs({8, -1, true, NumberType::kInt, Strategy::kChannel, Activations::kDynamic}),
             R"({"dynamic":true,"num_bits":8,"strategy":"token","symmetric":true,"type":"int"})");

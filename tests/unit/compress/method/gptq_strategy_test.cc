@@ -132,9 +132,9 @@ TEST(Gptq, StaticActivationsHaveOneScaleForLinearsOfOneInput) {
   auto method = MakeMethod(step);
   ASSERT_TRUE(method.ok()) << method.status();
   EXPECT_TRUE((*method)->needs().absolute_max);
-  auto results = (*method)->Compress({{"q_proj", RandomWeight(8, 64, at::kBFloat16, 1)},
-                                      {"k_proj", RandomWeight(4, 64, at::kBFloat16, 2)}},
-                                     &statistics);
+  auto results = (*method)->Compress(
+      {{"q_proj", RandomWeight(8, 64, at::kBFloat16, 1)}, {"k_proj", RandomWeight(4, 64, at::kBFloat16, 2)}},
+      &statistics);
   ASSERT_TRUE(results.ok()) << results.status();
   const double scale = (*results)[0].quantized->input_scale.item<double>();
   EXPECT_NEAR(scale, inputs.abs().max().item<double>() / 127.5, scale / 256);

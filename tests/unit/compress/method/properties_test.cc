@@ -141,7 +141,8 @@ bool SameBytes(const at::Tensor& a, const at::Tensor& b) {
   if (a.defined() != b.defined()) return false;
   if (!a.defined()) return true;
   const bool floats = a.scalar_type() == at::kFloat8_e4m3fn;
-  return a.scalar_type() == b.scalar_type() && (floats ? at::equal(a.view(at::kByte), b.view(at::kByte)) : at::equal(a, b));
+  return a.scalar_type() == b.scalar_type() &&
+         (floats ? at::equal(a.view(at::kByte), b.view(at::kByte)) : at::equal(a, b));
 }
 
 bool Same(const LinearResult& a, const LinearResult& b) {

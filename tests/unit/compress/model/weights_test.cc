@@ -26,8 +26,8 @@ using testing::HasSubstr;
 
 Dtype DtypeOf(const at::Tensor& tensor) {
   const std::map<at::ScalarType, Dtype> dtypes = {
-      {at::kBFloat16, Dtype::kBF16},       {at::kHalf, Dtype::kF16}, {at::kFloat, Dtype::kF32},
-      {at::kDouble, Dtype::kF64},          {at::kInt, Dtype::kI32},  {at::kLong, Dtype::kI64},
+      {at::kBFloat16, Dtype::kBF16},        {at::kHalf, Dtype::kF16}, {at::kFloat, Dtype::kF32},
+      {at::kDouble, Dtype::kF64},           {at::kInt, Dtype::kI32},  {at::kLong, Dtype::kI64},
       {at::kFloat8_e4m3fn, Dtype::kF8E4M3}, {at::kChar, Dtype::kI8}};
   return dtypes.at(tensor.scalar_type());
 }
@@ -201,7 +201,8 @@ TEST_F(CheckpointWeightsTest, DequantizesCodesOfEightBits) {
         if (type == NumberType::kFloat) codes = codes.to(at::kFloat).mul(3.5).to(at::kFloat8_e4m3fn);
         const at::Tensor scale = (at::rand({rows, groups}) + 0.1).to(at::kBFloat16);
         const at::Tensor zero = at::randint(-128, 128, {rows, groups}, at::kLong).to(at::kChar);
-        const std::vector<int64_t> shape = strategy == Strategy::kTensor ? std::vector<int64_t>{1} : scale.sizes().vec();
+        const std::vector<int64_t> shape =
+            strategy == Strategy::kTensor ? std::vector<int64_t>{1} : scale.sizes().vec();
         tensors = {{module + ".weight", codes}, {module + ".weight_scale", scale.view(shape)}};
         if (!symmetric) tensors[module + ".weight_zero_point"] = zero.view(shape);
         const auto loaded = Load(UpProjection(out, in), at::kBFloat16, ConfigOf(scheme));
@@ -209,9 +210,9 @@ TEST_F(CheckpointWeightsTest, DequantizesCodesOfEightBits) {
         const int64_t height = scheme.RowsPerScale(out), width = scheme.GroupWidth(in);
         for (int64_t i = 0; i < out; i += 13) {
           for (int64_t j = 0; j < in; j += 11) {
-            const at::Tensor multiple = codes[i][j].to(at::kBFloat16) -
-                                        (symmetric ? at::zeros({}, at::kBFloat16)
-                                                   : zero[i / height][j / width].to(at::kBFloat16));
+            const at::Tensor multiple =
+                codes[i][j].to(at::kBFloat16) -
+                (symmetric ? at::zeros({}, at::kBFloat16) : zero[i / height][j / width].to(at::kBFloat16));
             EXPECT_EQ((*loaded)[i][j].item<float>(), (multiple * scale[i / height][j / width]).item<float>());
           }
         }
