@@ -35,8 +35,8 @@ class SweepStrategyTest : public testing::TestWithParam<Case> {
  protected:
   SweepStrategyTest()
       : scheme_(GetParam().scheme),
-        weight_(RandomWeight(150, 288, at::kBFloat16, 31)),
-        statistics_(StatisticsOf(CorrelatedInputs(900, 288, 32))),
+        weight_(RandomWeight(150, 384, at::kBFloat16, 31)),
+        statistics_(StatisticsOf(CorrelatedInputs(900, 384, 32))),
         plan_(gptq::PlanColumns(statistics_.second_moment, true)),
         factor_(*gptq::Factorize(statistics_.second_moment, plan_, 0.01)) {}
 
@@ -78,15 +78,15 @@ TEST_P(SweepStrategyTest, LossIsTheQuadraticFormAndLessThanRoundingToNearest) {
 
 // The grids that rows share, given to each row: the same sweep.
 TEST_P(SweepStrategyTest, EqualsRowsWithTheirOwnScales) {
-  if (scheme_.strategy == Strategy::kBlock) GTEST_SKIP() << "288 columns are no whole groups of 128";
   std::vector<gptq::SweepTask> tasks = Tasks(), own = Tasks();
   gptq::SweepOnCpu(scheme_, plan_, factor_, 128, tasks);
-  QuantizationScheme channel = scheme_;
-  channel.strategy = Strategy::kChannel;
+  QuantizationScheme of_rows = scheme_;
+  of_rows.strategy = scheme_.strategy == Strategy::kBlock ? Strategy::kGroup : Strategy::kChannel;
+  of_rows.group_size = scheme_.strategy == Strategy::kBlock ? checkpoint::kBlockSize : -1;
   for (at::Tensor* grid : {&own[0].grid.scales, &own[0].grid.zero_points}) {
     if (grid->defined()) *grid = grid->repeat_interleave(scheme_.RowsPerScale(150), 0).narrow(0, 0, 150).contiguous();
   }
-  gptq::SweepOnCpu(channel, plan_, factor_, 128, own);
+  gptq::SweepOnCpu(of_rows, plan_, factor_, 128, own);
   EXPECT_TRUE(at::equal(tasks[0].codes.view(at::kByte), own[0].codes.view(at::kByte)));
   EXPECT_EQ(tasks[0].loss, own[0].loss);
 }
@@ -112,7 +112,7 @@ TEST_P(SweepStrategyTest, DiagonalMomentsRoundToNearest) {
 
 TEST_P(SweepStrategyTest, PrunedWeightsStayZero) {
   std::vector<gptq::SweepTask> tasks = Tasks();
-  tasks[0].pruned = RandomNormal({150, 288}, 9).gt(0.3);
+  tasks[0].pruned = RandomNormal({150, 384}, 9).gt(0.3);
   tasks[0].weight = weight_.masked_fill(tasks[0].pruned, 0.0);
   tasks[0].grid = FitMinMaxGrid(tasks[0].weight, scheme_);
   gptq::SweepOnCpu(scheme_, plan_, factor_, 64, tasks);
