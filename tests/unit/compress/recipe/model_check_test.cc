@@ -153,10 +153,11 @@ steps:
   - targets: [Linear]
     ignore: [lm_head]
     gptq: {bits: 4, group_size: 128, symmetric: true, act_order: true, damping: 0.01, true_sequential: true,
-           block_size: 128, on_numeric_failure: fallback}
+           block_size: 128, on_numeric_failure: fallback, type: int, strategy: group, activations: none,
+           observer: minmax}
   - targets: [Linear]
     ignore: [lm_head]
-    rtn: {bits: 8, group_size: 128, symmetric: true}
+    rtn: {bits: 8, group_size: 128, symmetric: true, type: int, strategy: group, activations: none, observer: minmax}
 output: {format: compressed-tensors, max_shard_bytes: 5000000000}
 evaluation:
   perplexity: [{name: a, uri: a.txt, field: text, sequence_length: 512}]
@@ -213,7 +214,7 @@ TEST(Resolve, AnEvaluationHasNoOutput) {
 }
 
 TEST(Presets, ParseValidateAndSaySomething) {
-  ASSERT_EQ(Presets().size(), 7u);
+  ASSERT_EQ(Presets().size(), 8u);
   std::vector<std::string> names;
   const arch::ArchSpec spec = [] {
     arch::ArchSpec model = Model(256);
