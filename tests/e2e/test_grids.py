@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from transformers import AutoTokenizer
 
 from checkpoint_bytes import dequantized, digest, tensors
 from conftest import BIN, DEPS, HELDOUT, MODEL, calipress, recipe
@@ -43,10 +44,11 @@ def results(tmp_path_factory):
 
 
 def own_logits(checkpoint, scratch):
-    """Logits of calipress' own forward, as its evaluation computes them."""
+    """Ids, and the logits of calipress' own forward in fp32, which rounds inputs as its evaluation does."""
     ids_file, out = scratch / "ids.npy", scratch / "logits.npy"
-    np.save(ids_file, np.random.default_rng(0).integers(3, 4000, (2, 96)).astype(np.int64))
-    done = subprocess.run([str(BIN / "calipress-test-logits"), str(checkpoint), str(ids_file), str(out), "bf16"],
+    text = " ".join(json.loads(line)["text"] for line in HELDOUT.read_text().splitlines()[:8])
+    np.save(ids_file, np.array([AutoTokenizer.from_pretrained(MODEL)(text).input_ids[:200]], dtype=np.int64))
+    done = subprocess.run([str(BIN / "calipress-test-logits"), str(checkpoint), str(ids_file), str(out), "f32"],
                           capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return ids_file, out
