@@ -250,7 +250,7 @@ TEST(Resolve, AnEvaluationHasNoOutput) {
 }
 
 TEST(Presets, ParseValidateAndSaySomething) {
-  ASSERT_EQ(Presets().size(), 7u);
+  ASSERT_EQ(Presets().size(), 9u);
   std::vector<std::string> names;
   const arch::ArchSpec spec = [] {
     arch::ArchSpec model = Model(256);
