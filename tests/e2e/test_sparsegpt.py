@@ -46,7 +46,7 @@ def linears(folder):
 
 def perplexity(folder):
     measured = report(folder)["evaluations"][0]
-    return measured["perplexity"], measured["reference_perplexity"]
+    return measured["perplexity"], measured["perplexity_original"]
 
 
 def test_every_panel_has_the_sparsity(results):
