@@ -76,8 +76,26 @@ void Feed(const float* error, const float* feedback, int64_t count, float* targe
   }
 }
 
-template <Rounding rounding, Codes codes, bool masked>
+// The largest finite number of the dtype.
+inline float Largest(Rounding rounding) {
+  return rounding == Rounding::kF16 ? 65504.0f : rounding == Rounding::kBf16 ? 0x1.fep127f : 0x1.fffffep127f;
+}
+
+template <Rounding rounding>
+inline Vector Round(Vector value) {
+  if (rounding == Rounding::kBf16) return RoundToBf16(value);
+  if (rounding == Rounding::kF16) return RoundToF16(value);
+  return value;
+}
+
+inline Vector Clamp(Vector value, Vector low, Vector high) {
+  value = Select(value > low, value, low);  // NaN becomes the smallest
+  return Select(value < high, value, high);
+}
+
+template <Rounding rounding, bool masked, CodeType codes>
 inline void SweepAs(const SweepBlock& block) {
+  const Vector zero = {};
   for (int row = 0; row < kTileRows; row += kLanes * kVectors) {
     Vector loss[kVectors], shift[kVectors];
     Vector target[kBlockColumns][kVectors];
@@ -93,20 +111,24 @@ inline void SweepAs(const SweepBlock& block) {
     }
 #pragma GCC unroll 8
     for (int i = 0; i < kBlockColumns; ++i) {
+      if (i < block.begin || i >= block.end) continue;
       Vector error[kVectors];
 #pragma GCC unroll 2
       for (int v = 0; v < kVectors; ++v) {
         const int at = row + v * kLanes;
-        const Vector scale = Load(block.scale[i] + at);
-        const Vector low = Load(block.low[i] + at), high = Load(block.high[i] + at);
-        Vector multiple = target[i][v] / scale;
-        multiple = Select(multiple > low, multiple, low);  // NaN becomes the smallest
-        multiple = Select(multiple < high, multiple, high);
-        multiple = codes == Codes::kE4m3 ? RoundToE4m3(multiple) : RoundToInteger(multiple);
-        if (masked) multiple *= Load(block.keep + i * kTileRows + at);  // finite: limits have bounded it
-        Vector value = multiple * scale;
-        if (rounding == Rounding::kBf16) value = RoundToBf16(value);
-        if (rounding == Rounding::kF16) value = RoundToF16(value);
+        Vector multiple, value;
+        if (codes != CodeType::kNone) {
+          const Vector scale = Load(block.scale[i] + at);
+          multiple = Clamp(target[i][v] / scale, Load(block.low[i] + at), Load(block.high[i] + at));
+          multiple = codes == CodeType::kE4m3 ? RoundToE4m3(multiple) : RoundToInteger(multiple);
+          if (masked) multiple *= Load(block.keep + i * kTileRows + at);  // finite: limits have bounded it
+          value = Round<rounding>(multiple * scale);
+        } else {
+          const Vector largest = zero + Largest(rounding);
+          value = Round<rounding>(Clamp(target[i][v], -largest, largest));
+          if (masked) value = Select(Load(block.keep + i * kTileRows + at) > zero, value, zero);  // no -0
+          multiple = value;
+        }
         error[v] = Load(block.weight + i * kTileRows + at) - value;
         const Vector residual = (target[i][v] - value) * block.pivot[i];
         loss[v] += residual * residual;
@@ -120,6 +142,12 @@ inline void SweepAs(const SweepBlock& block) {
         for (int v = 0; v < kVectors; ++v) target[k][v] += block.feedback[i * kBlockColumns + k] * error[v];
       }
     }
+#pragma GCC unroll 8
+    for (int k = 0; k < kBlockColumns; ++k) {
+      if (k < block.end) continue;
+#pragma GCC unroll 2
+      for (int v = 0; v < kVectors; ++v) Store(block.target + k * kTileRows + row + v * kLanes, target[k][v]);
+    }
 #pragma GCC unroll 2
     for (int v = 0; v < kVectors; ++v) {
       Store(block.loss + row + v * kLanes, loss[v]);
@@ -128,23 +156,24 @@ inline void SweepAs(const SweepBlock& block) {
   }
 }
 
-template <Codes codes, bool masked>
-inline void SweepMasked(const SweepBlock& block) {
+template <bool masked, CodeType codes>
+inline void SweepRounded(const SweepBlock& block) {
   switch (block.rounding) {
     case Rounding::kBf16:
-      return SweepAs<Rounding::kBf16, codes, masked>(block);
+      return SweepAs<Rounding::kBf16, masked, codes>(block);
     case Rounding::kF16:
-      return SweepAs<Rounding::kF16, codes, masked>(block);
+      return SweepAs<Rounding::kF16, masked, codes>(block);
     case Rounding::kNone:
-      return SweepAs<Rounding::kNone, codes, masked>(block);
+      return SweepAs<Rounding::kNone, masked, codes>(block);
   }
 }
 
-template <Codes codes>
+template <CodeType codes>
 inline void SweepCodes(const SweepBlock& block) {
-  block.keep == nullptr ? SweepMasked<codes, false>(block) : SweepMasked<codes, true>(block);
+  block.keep == nullptr ? SweepRounded<false, codes>(block) : SweepRounded<true, codes>(block);
 }
 
 void Sweep(const SweepBlock& block) {
-  block.codes == Codes::kE4m3 ? SweepCodes<Codes::kE4m3>(block) : SweepCodes<Codes::kInteger>(block);
+  if (block.scale[0] == nullptr) return SweepCodes<CodeType::kNone>(block);
+  block.codes == CodeType::kE4m3 ? SweepCodes<CodeType::kE4m3>(block) : SweepCodes<CodeType::kInteger>(block);
 }
