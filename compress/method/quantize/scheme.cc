@@ -19,4 +19,15 @@ absl::StatusOr<checkpoint::QuantizationScheme> MakeScheme(std::string_view metho
   return checkpoint::QuantizationScheme{.bits = bits, .group_size = group_size, .symmetric = symmetric};
 }
 
+int64_t RowUnit(const checkpoint::QuantizationScheme& scheme) {
+  switch (scheme.strategy) {
+    case checkpoint::Strategy::kTensor:
+      return 0;
+    case checkpoint::Strategy::kBlock:
+      return checkpoint::kBlockSize;
+    default:
+      return 1;
+  }
+}
+
 }  // namespace calipress::method

@@ -12,4 +12,7 @@ namespace calipress::method {
 absl::StatusOr<checkpoint::QuantizationScheme> MakeScheme(std::string_view method, int bits, int64_t group_size,
                                                           bool symmetric);
 
+// Rows that share what one grid is made of: 1, a block's, or 0 where all do (Method::row_unit).
+int64_t RowUnit(const checkpoint::QuantizationScheme& scheme);
+
 }  // namespace calipress::method

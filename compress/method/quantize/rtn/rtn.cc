@@ -19,6 +19,7 @@ class Rtn : public Method {
   explicit Rtn(const checkpoint::QuantizationScheme& scheme) : scheme_(scheme) {}
 
   StatisticsNeeds needs() const override { return {}; }
+  int64_t row_unit() const override { return RowUnit(scheme_); }
 
   absl::StatusOr<std::vector<LinearResult>> Compress(const std::vector<LinearTask>& tasks,
                                                      const InputStatistics* statistics) const override {
@@ -48,6 +49,7 @@ std::vector<LinearResult> RoundToNearest(const std::vector<LinearTask>& tasks,
     if (statistics != nullptr) {
       const at::Tensor difference = at::sub(weight.to(at::kFloat), result.weight.to(at::kFloat));
       const auto forms = tensor::QuadraticForms({difference, weight}, statistics->second_moment);
+      result.energy = forms[1];
       result.relative_error = forms[1] > 0.0 ? forms[0] / forms[1] : 0.0;
     }
     result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
