@@ -129,9 +129,9 @@ absl::Status BlockSolver::RunStep(int step, int input, std::vector<Work>& works)
   if (tasks.empty()) return absl::OkStatus();
   const bool wants = method->needs().Any();
   const method::InputStatistics* statistics = wants ? &statistics_[input] : nullptr;
-  CALIPRESS_ASSIGN_OR_RETURN(auto results,
-                             together_ ? CompressDivided(*method, tasks, statistics, context_.environment.group)
-                                       : method->Compress(tasks, statistics));
+  CALIPRESS_ASSIGN_OR_RETURN(auto results, together_
+                                               ? CompressDivided(*method, tasks, statistics, context_.environment.group)
+                                               : method->Compress(tasks, statistics));
   for (size_t i = 0; i < results.size(); ++i) {
     Work& work = *owners[i];
     method::LinearResult& result = results[i];
@@ -172,7 +172,8 @@ void BlockSolver::Finish(int input, Work& work) {
     const double total = original.square().mul(squares).sum(at::kDouble).item<double>();
     result.relative_error = total > 0.0 ? lost / total : 0.0;
   }
-  if (result.relative_error > 0.0 && context_.Writes(block_.index())) RelativeErrorHistogram(result.method).Observe(result.relative_error);
+  if (result.relative_error > 0.0 && context_.Writes(block_.index()))
+    RelativeErrorHistogram(result.method).Observe(result.relative_error);
   block_.ReplaceWeight(work.linear->spec.role, result.weight);
   // The weight lives in the block from here on; codes are written, or dequantized again.
   if (result.quantized || result.spqr) result.weight = at::Tensor();

@@ -82,8 +82,8 @@ absl::Status CompressStreaming(StageContext& context, const StepMethods& methods
       auto& streamed = window.emplace_back();
       streamed.block = std::make_unique<model::Block>(std::move(block));
       if (context.Finished(index) == nullptr) {
-        streamed.solver = std::make_unique<BlockSolver>(context, methods, *streamed.block, tokens.all_tokens(),
-                                                        tokens.first_token());
+        streamed.solver =
+            std::make_unique<BlockSolver>(context, methods, *streamed.block, tokens.all_tokens(), tokens.first_token());
       }
     }
     const int64_t after = first + static_cast<int64_t>(window.size());

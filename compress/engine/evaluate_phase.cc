@@ -78,10 +78,10 @@ class BlockShelf {
 
 // Of the windows of every replica.
 absl::Status SumScores(collective::Group& group, at::Device device, evaluate::TextScore* score) {
-  const at::Tensor sums = at::tensor({score->negative_log_likelihood, score->reference_negative_log_likelihood,
-                                      score->kl, score->js},
-                                     at::kDouble)
-                              .to(device);
+  const at::Tensor sums =
+      at::tensor({score->negative_log_likelihood, score->reference_negative_log_likelihood, score->kl, score->js},
+                 at::kDouble)
+          .to(device);
   const at::Tensor counts = at::tensor({score->tokens, score->agree}, at::kLong).to(device);
   CALIPRESS_RETURN_IF_ERROR(group.AllReduceSum(sums));
   CALIPRESS_RETURN_IF_ERROR(group.AllReduceSum(counts));

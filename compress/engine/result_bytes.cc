@@ -17,9 +17,9 @@ std::vector<at::Tensor*> TensorsOf(QuantizedWeight& weight) {
   return {&weight.codes, &weight.scales, &weight.zero_points, &weight.input_scale};
 }
 std::vector<at::Tensor*> TensorsOf(SpqrWeight& weight) {
-  return {&weight.order,     &weight.codes,      &weight.scale_codes,     &weight.zero_codes,      &weight.scale_steps,
-          &weight.scale_lows, &weight.zero_steps, &weight.zero_lows,       &weight.outlier_offsets, &weight.outlier_columns,
-          &weight.outlier_values};
+  return {&weight.order,           &weight.codes,           &weight.scale_codes,   &weight.zero_codes,
+          &weight.scale_steps,     &weight.scale_lows,      &weight.zero_steps,    &weight.zero_lows,
+          &weight.outlier_offsets, &weight.outlier_columns, &weight.outlier_values};
 }
 
 template <typename Weight>

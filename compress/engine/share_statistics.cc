@@ -62,8 +62,8 @@ absl::Status ShareStatistics(collective::Group& group, const method::StatisticsN
     sums.push_back(&statistics.square_sum);
   }
   CALIPRESS_RETURN_IF_ERROR(ReduceTogether(sums, sum));
-  CALIPRESS_RETURN_IF_ERROR(ReduceTogether({&statistics.absolute_max},
-                                           [&](const at::Tensor& tensor) { return group.AllReduceMax(tensor); }));
+  CALIPRESS_RETURN_IF_ERROR(
+      ReduceTogether({&statistics.absolute_max}, [&](const at::Tensor& tensor) { return group.AllReduceMax(tensor); }));
 
   // Tokens, sequences, and the sample's rows on each rank.
   at::Tensor counts = at::zeros({2 + group.size()}, at::kLong);

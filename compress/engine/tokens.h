@@ -10,8 +10,8 @@
 namespace calipress::engine {
 
 // Rank 0 makes (or reads again) the calibration ids, leaves them in the staging folder, and tells every rank their
-// shape. `ids` is defined on rank 0 alone: int64 [sequences, length] on the stage's device. Replicas have their share of
-// the sequences each, with its ids.
+// shape. `ids` is defined on rank 0 alone: int64 [sequences, length] on the stage's device. Replicas have their share
+// of the sequences each, with its ids.
 struct SharedTokens {
   MicroBatches batches;  // of the sequences that pass through this rank
   at::Tensor ids;

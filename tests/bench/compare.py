@@ -1,9 +1,10 @@
-"""compare.py [gptq|wanda|pipeline|quality ...]: calipress beside llm-compressor, or beside itself, in one run.
+"""compare.py [gptq|wanda|pipeline|replicas|quality ...]: calipress beside llm-compressor, or beside itself, in one run.
 
 gptq      end-to-end GPTQ W4 g128 of a random-weight Llama (hidden 1024, 8 layers), same tokens, same threads: seconds
           and peak memory of both, and their ratios.
 wanda     the same of Wanda, half of the weights, unstructured.
 pipeline  two workers of one thread against one worker of one thread, propagation: original.
+replicas  the same with propagation: compressed (true-sequential GPTQ) and sharding: samples.
 quality   perplexity after RTN and GPTQ on a trained model, ours and theirs, same calibration tokens (needs ../shared).
 
 Prints a table and a JSON line. Timings are medians of REPEAT runs (environment; default 3).
@@ -116,14 +117,21 @@ def wanda(folder):
     return beside(folder, ["llm_compressor_prune.py", "wanda"], "wanda: {sparsity: 0.5}")
 
 
-def pipeline(folder):
+def two_workers(folder, extra):
     model, ids = random_llama(folder)
-    extra = "propagation: original\n"
     one = ours(folder, model, ids, "one", workers=1, threads=1, extra=extra)
     two = ours(folder, model, ids, "two", workers=2, threads=1, extra=extra)
     compress = [run["phases"]["compress"]["seconds"] for run in (one, two)]
     return {"one worker": one, "two workers": two, "speedup": round(one["seconds"] / two["seconds"], 2),
             "speedup_compress_phase": round(compress[0] / compress[1], 2)}
+
+
+def pipeline(folder):
+    return two_workers(folder, "propagation: original\n")
+
+
+def replicas(folder):
+    return two_workers(folder, "propagation: compressed\nsharding: samples\n")
 
 
 def quality(folder):
@@ -159,7 +167,8 @@ def quality(folder):
 def main():
     for name in sys.argv[1:] or ["gptq"]:
         with tempfile.TemporaryDirectory(prefix="calipress-bench-") as folder:
-            result = {"gptq": gptq, "wanda": wanda, "pipeline": pipeline, "quality": quality}[name](Path(folder))
+            result = {"gptq": gptq, "wanda": wanda, "pipeline": pipeline, "replicas": replicas,
+                      "quality": quality}[name](Path(folder))
         print(f"== {name}")
         for key, value in result.items():
             print(f"{key:>36}: {json.dumps(value)}")
