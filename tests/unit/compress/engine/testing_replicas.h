@@ -1,5 +1,6 @@
 #pragma once
 
+#include <csignal>
 #include <functional>
 #include <memory>
 #include <string>
@@ -15,6 +16,8 @@ namespace calipress::engine::testing {
 
 // Runs `body` once per rank, each on a thread with a group of its own, and waits for all.
 inline void RunRanks(int size, const std::function<void(collective::Group& group)>& body) {
+  // As the programs do: a peer that has left is no reason to end.
+  std::signal(SIGPIPE, SIG_IGN);
   auto rendezvous = collective::Rendezvous::Listen(0);
   ASSERT_TRUE(rendezvous.ok()) << rendezvous.status();
   std::vector<std::thread> threads;
