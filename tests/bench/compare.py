@@ -70,7 +70,8 @@ def recipe(folder, ids, method="gptq: {bits: 4, group_size: 128}", extra=""):
 
 
 def random_llama(folder):
-    subprocess.run([PEER, HERE / "make_random_llama.py", folder / "model", folder / "ids.npy"], check=True,
+    python = PEER if Path(PEER).exists() else sys.executable
+    subprocess.run([python, HERE / "make_random_llama.py", folder / "model", folder / "ids.npy"], check=True,
                    capture_output=True)
     return folder / "model", folder / "ids.npy"
 
