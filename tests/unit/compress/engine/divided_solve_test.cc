@@ -104,7 +104,8 @@ INSTANTIATE_TEST_SUITE_P(Methods, DividedSolve,
                          ::testing::Values("rtn: {group_size: 64}", "gptq: {group_size: 64, symmetric: false}",
                                            "gptq: {group_size: -1}", "spqr: {bits: 3}", "magnitude: {}",
                                            "magnitude: {pattern: '2:4'}", "wanda: {}", "wanda: {variant: true}",
-                                           "dsnot: {}"));
+                                           "dsnot: {}", "sparsegpt: {}",
+                                           "sparsegpt: {pattern: '2:4', quantize: {group_size: 64}}"));
 
 TEST(DividedSolveTest, KeepsWhatWasPruned) {
   auto tasks = Tasks();
