@@ -88,6 +88,15 @@ absl::Status C10dGroup::CheckTensor(const at::Tensor& tensor) const {
   return absl::OkStatus();
 }
 
+absl::Status C10dGroup::CheckParts(const std::vector<at::Tensor>& parts) const {
+  if (static_cast<int>(parts.size()) != size_) {
+    return DefectError(std::to_string(parts.size()) + " parts were given to be gathered from " + std::to_string(size_) +
+                       " ranks");
+  }
+  for (const at::Tensor& part : parts) CALIPRESS_RETURN_IF_ERROR(CheckTensor(part));
+  return absl::OkStatus();
+}
+
 absl::Status C10dGroup::Check(const at::Tensor& tensor, int peer) const {
   if (peer < 0 || peer >= size_ || peer == rank_) {
     return DefectError("rank " + std::to_string(rank_) + " of " + std::to_string(size_) + " has no peer " +

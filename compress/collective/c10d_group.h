@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "compress/collective/group.h"
 #include "compress/collective/meeting.h"
@@ -39,6 +40,8 @@ class C10dGroup : public Group {
   absl::StatusOr<std::unique_ptr<Transfer>> Begin(const std::string& what, at::Tensor tensor,
                                                   const std::function<c10::intrusive_ptr<c10d::Work>()>& start);
   absl::Status CheckTensor(const at::Tensor& tensor) const;
+  // Of an all-gather: one per rank.
+  absl::Status CheckParts(const std::vector<at::Tensor>& parts) const;
 
   c10d::Backend& backend() { return *backend_; }
   PendingWorks& works() { return *works_; }

@@ -34,6 +34,11 @@ class Group {
   virtual absl::StatusOr<std::unique_ptr<Transfer>> Receive(at::Tensor tensor, int from) = 0;
   // Sums in place, over all ranks.
   virtual absl::Status AllReduceSum(at::Tensor tensor) = 0;
+  // Takes the larger of each element in place, over all ranks.
+  virtual absl::Status AllReduceMax(at::Tensor tensor) = 0;
+  // parts[r] is rank r's: what it brings there, where that goes on the others. Contiguous; a part has one shape and
+  // dtype on all ranks, different parts may have different ones, and be empty (one that is not: a broadcast).
+  virtual absl::Status AllGather(std::vector<at::Tensor> parts) = 0;
   virtual absl::Status Barrier() = 0;
   // Ends every transfer under way, here, with an error; then the group is unusable. Any thread.
   virtual void Abort() = 0;

@@ -57,8 +57,12 @@ class Meter {
 
 struct Meters {
   explicit Meters(const std::string& backend)
-      : send("send", backend), receive("receive", backend), sum("all_reduce", backend), barrier("barrier", backend) {}
-  Meter send, receive, sum, barrier;
+      : send("send", backend),
+        receive("receive", backend),
+        reduce("all_reduce", backend),
+        gather("all_gather", backend),
+        barrier("barrier", backend) {}
+  Meter send, receive, reduce, gather, barrier;
 };
 
 class MeteredTransfer : public Transfer {
@@ -95,7 +99,16 @@ class MeteredGroup : public Group {
   }
   absl::Status AllReduceSum(at::Tensor tensor) override {
     const int64_t bytes = static_cast<int64_t>(tensor.nbytes());
-    return meters_->sum.Measure(bytes, [&] { return group_->AllReduceSum(std::move(tensor)); });
+    return meters_->reduce.Measure(bytes, [&] { return group_->AllReduceSum(std::move(tensor)); });
+  }
+  absl::Status AllReduceMax(at::Tensor tensor) override {
+    const int64_t bytes = static_cast<int64_t>(tensor.nbytes());
+    return meters_->reduce.Measure(bytes, [&] { return group_->AllReduceMax(std::move(tensor)); });
+  }
+  absl::Status AllGather(std::vector<at::Tensor> parts) override {
+    int64_t bytes = 0;
+    for (const at::Tensor& part : parts) bytes += static_cast<int64_t>(part.nbytes());
+    return meters_->gather.Measure(bytes, [&] { return group_->AllGather(std::move(parts)); });
   }
   absl::Status Barrier() override {
     return meters_->barrier.Measure(0, [&] { return group_->Barrier(); });

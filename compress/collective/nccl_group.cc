@@ -63,13 +63,27 @@ class NcclGroup : public C10dGroup {
   }
 
   absl::Status AllReduceSum(at::Tensor tensor) override {
-    CALIPRESS_RETURN_IF_ERROR(CheckTensor(tensor));
-    if (tensor.numel() == 0) return absl::OkStatus();
-    CALIPRESS_ASSIGN_OR_RETURN(auto transfer, Begin("summing over the ranks", tensor, [&] {
-                                 std::vector<at::Tensor> tensors{tensor};
-                                 return backend().allreduce(tensors);
-                               }));
-    return transfer->Wait();
+    return AllReduce("summing over the ranks", std::move(tensor), c10d::ReduceOp::SUM);
+  }
+  absl::Status AllReduceMax(at::Tensor tensor) override {
+    return AllReduce("taking the maximum over the ranks", std::move(tensor), c10d::ReduceOp::MAX);
+  }
+
+  // A broadcast per part: sends and receives between a pair would wait for each other on its one stream.
+  absl::Status AllGather(std::vector<at::Tensor> parts) override {
+    CALIPRESS_RETURN_IF_ERROR(CheckParts(parts));
+    std::vector<std::unique_ptr<Transfer>> transfers;
+    for (int root = 0; root < size(); ++root) {
+      if (parts[root].numel() == 0) continue;
+      c10d::BroadcastOptions options;
+      options.rootRank = root;
+      CALIPRESS_ASSIGN_OR_RETURN(transfers.emplace_back(), Begin("gathering from the ranks", parts[root], [&] {
+                                   std::vector<at::Tensor> tensors{parts[root]};
+                                   return backend().broadcast(tensors, options);
+                                 }));
+    }
+    for (auto& transfer : transfers) CALIPRESS_RETURN_IF_ERROR(transfer->Wait());
+    return absl::OkStatus();
   }
 
   absl::Status Barrier() override {
@@ -80,6 +94,18 @@ class NcclGroup : public C10dGroup {
  private:
   NcclGroup(const Meeting& meeting, c10::intrusive_ptr<c10d::Backend> backend)
       : C10dGroup(meeting, std::move(backend), at::kCUDA, PollWork) {}
+
+  absl::Status AllReduce(const std::string& what, at::Tensor tensor, c10d::ReduceOp::RedOpType operation) {
+    CALIPRESS_RETURN_IF_ERROR(CheckTensor(tensor));
+    if (tensor.numel() == 0) return absl::OkStatus();
+    c10d::AllreduceOptions options;
+    options.reduceOp = operation;
+    CALIPRESS_ASSIGN_OR_RETURN(auto transfer, Begin(what, tensor, [&] {
+                                 std::vector<at::Tensor> tensors{tensor};
+                                 return backend().allreduce(tensors, options);
+                               }));
+    return transfer->Wait();
+  }
 
   static at::Tensor OneByte() {
     return at::zeros({1}, at::TensorOptions(at::kByte).device(at::kCUDA, c10::cuda::current_device()));

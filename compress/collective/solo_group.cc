@@ -14,6 +14,8 @@ class SoloGroup : public Group {
   absl::StatusOr<std::unique_ptr<Transfer>> Send(at::Tensor, int to) override { return NoPeer(to); }
   absl::StatusOr<std::unique_ptr<Transfer>> Receive(at::Tensor, int from) override { return NoPeer(from); }
   absl::Status AllReduceSum(at::Tensor) override { return State(); }
+  absl::Status AllReduceMax(at::Tensor) override { return State(); }
+  absl::Status AllGather(std::vector<at::Tensor>) override { return State(); }
   absl::Status Barrier() override { return State(); }
   void Abort() override { aborted_ = true; }
 

@@ -8,6 +8,10 @@
 #include "compress/base/metrics.h"
 #include "compress/base/status_macros.h"
 #include "compress/engine/block_transform.h"
+#include "compress/engine/divided_solve.h"
+#include "compress/engine/share_statistics.h"
+#include "compress/engine/share_transform.h"
+#include "compress/engine/stage_blocks.h"
 #include "compress/recipe/recipe.h"
 #include "compress/tensor/quadratic_form.h"
 
@@ -38,8 +42,9 @@ double AskedDamping(const v1::Step& step) {
 
 }  // namespace
 
-BlockSolver::BlockSolver(StageContext& context, const StepMethods& methods, model::Block& block, int64_t tokens)
-    : context_(context), methods_(methods), block_(block) {
+BlockSolver::BlockSolver(StageContext& context, const StepMethods& methods, model::Block& block, int64_t tokens,
+                         int64_t first_token)
+    : context_(context), methods_(methods), block_(block), together_(context.replicas() && tokens > 0) {
   result_.index = block.index();
   const recipe::StepTable steps(context.recipe());
   for (auto& spec : arch::BlockLinears(context.spec(), block.index())) {
@@ -56,7 +61,8 @@ BlockSolver::BlockSolver(StageContext& context, const StepMethods& methods, mode
   for (const auto& linear : linears_) {
     const int input = linear.spec.input;
     if (!needs_[input].Any() || accumulators_[input]) continue;
-    accumulators_[input] = std::make_unique<InputAccumulator>(linear.spec.in, needs_[input], tokens, context.device);
+    accumulators_[input] =
+        std::make_unique<InputAccumulator>(linear.spec.in, needs_[input], tokens, context.device, first_token);
   }
 }
 
@@ -66,16 +72,29 @@ void BlockSolver::AddStatistics(int input, const at::Tensor& activations) {
   accumulators_[input]->Add(activations);
 }
 
-void BlockSolver::TakeStatistics(int input) {
-  if (!accumulators_[input]) return;
+absl::Status BlockSolver::TakeStatistics(int input) {
+  if (!accumulators_[input]) return absl::OkStatus();
   statistics_[input] = accumulators_[input]->Take();
   accumulators_[input].reset();
+  if (!together_) return absl::OkStatus();
+  TimedActivity timed(context_.activities, Activity::kTransfer);
+  const auto linear = std::find_if(linears_.begin(), linears_.end(),
+                                   [&](const Linear& candidate) { return candidate.spec.input == input; });
+  return ShareStatistics(context_.environment.group, needs_[input], linear->spec.in, HiddenOptions(context_),
+                         statistics_[input]);
 }
 
 absl::Status BlockSolver::Transform() {
   if (!methods_.HasTransforms()) return absl::OkStatus();
+  for (int input = 0; input < kInputs; ++input) CALIPRESS_RETURN_IF_ERROR(TakeStatistics(input));
+  if (!together_) return TransformHere();
+  // A search that decides by a hair's breadth has to decide alike everywhere: one rank searches for all.
+  if (context_.leader()) CALIPRESS_RETURN_IF_ERROR(TransformHere());
+  return ShareTransformed(context_, statistics_, block_, &result_.changed);
+}
+
+absl::Status BlockSolver::TransformHere() {
   TimedActivity timed(context_.activities, Activity::kSolve);
-  for (int input = 0; input < kInputs; ++input) TakeStatistics(input);
   std::vector<TransformStep> steps;
   for (int step = 0; step < methods_.count(); ++step) {
     if (methods_.transform(step) == nullptr) continue;
@@ -109,7 +128,10 @@ absl::Status BlockSolver::RunStep(int step, int input, std::vector<Work>& works)
   }
   if (tasks.empty()) return absl::OkStatus();
   const bool wants = method->needs().Any();
-  CALIPRESS_ASSIGN_OR_RETURN(auto results, method->Compress(tasks, wants ? &statistics_[input] : nullptr));
+  const method::InputStatistics* statistics = wants ? &statistics_[input] : nullptr;
+  CALIPRESS_ASSIGN_OR_RETURN(auto results, together_
+                                               ? CompressDivided(*method, tasks, statistics, context_.environment.group)
+                                               : method->Compress(tasks, statistics));
   for (size_t i = 0; i < results.size(); ++i) {
     Work& work = *owners[i];
     method::LinearResult& result = results[i];
@@ -150,7 +172,8 @@ void BlockSolver::Finish(int input, Work& work) {
     const double total = original.square().mul(squares).sum(at::kDouble).item<double>();
     result.relative_error = total > 0.0 ? lost / total : 0.0;
   }
-  if (result.relative_error > 0.0) RelativeErrorHistogram(result.method).Observe(result.relative_error);
+  if (result.relative_error > 0.0 && context_.Writes(block_.index()))
+    RelativeErrorHistogram(result.method).Observe(result.relative_error);
   block_.ReplaceWeight(work.linear->spec.role, result.weight);
   // The weight lives in the block from here on; codes are written, or dequantized again.
   if (result.quantized || result.spqr) result.weight = at::Tensor();
@@ -166,8 +189,8 @@ absl::Status BlockSolver::Solve(int input) {
   }
   if (works.empty()) return absl::OkStatus();
   CALIPRESS_RETURN_IF_ERROR(context_.cancellation.status());
+  CALIPRESS_RETURN_IF_ERROR(TakeStatistics(input));
   TimedActivity timed(context_.activities, Activity::kSolve);
-  TakeStatistics(input);
   // Two rounds: what prunes goes before what quantizes, wherever the recipe has it.
   for (const bool prunes : {true, false}) {
     for (int step = 0; step < methods_.count(); ++step) {

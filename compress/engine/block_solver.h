@@ -21,8 +21,11 @@ namespace calipress::engine {
 // quantizes. Statistics are added by whoever runs the block's forward; the solver knows which are wanted.
 class BlockSolver {
  public:
-  // `tokens`: of the calibration set, 0 where there is none. All references outlive the solver.
-  BlockSolver(StageContext& context, const StepMethods& methods, model::Block& block, int64_t tokens);
+  // `tokens`: of the calibration set, 0 where there is none; `first_token`: the first one of them that passes here. All
+  // references outlive the solver. Replicas with a calibration set solve together: they all call the same, in the same
+  // order.
+  BlockSolver(StageContext& context, const StepMethods& methods, model::Block& block, int64_t tokens,
+              int64_t first_token = 0);
 
   static constexpr int kInputs = 4;
 
@@ -55,13 +58,15 @@ class BlockSolver {
     std::vector<std::string> methods;
   };
 
-  void TakeStatistics(int input);
+  absl::Status TakeStatistics(int input);
+  absl::Status TransformHere();
   absl::Status RunStep(int step, int input, std::vector<Work>& works);
   void Finish(int input, Work& work);
 
   StageContext& context_;
   const StepMethods& methods_;
   model::Block& block_;
+  const bool together_;  // with the other replicas
   std::vector<Linear> linears_;
   std::array<method::StatisticsNeeds, kInputs> needs_;
   std::array<std::unique_ptr<InputAccumulator>, kInputs> accumulators_;

@@ -127,7 +127,7 @@ absl::Status SequentialRun::SolveInTurn(model::Block& block, BlockSolver& solver
   // What goes into down_proj is the widest activation. It is kept where it fits the budget, and made again from the
   // hidden states where it does not.
   const int64_t wide_bytes = tokens_.batches.sequences * tokens_.batches.length * context_.spec().intermediate *
-                             static_cast<int64_t>(hidden_[0].element_size());
+                             DtypeBytes(context_.spec().dtype);
   const bool keep = !last_block && wide_bytes <= context_.environment.memory_budget / 4;
   std::vector<at::Tensor> wide(count());
   if (keep || solver.WantsStatistics(3)) {
@@ -182,10 +182,11 @@ absl::Status SequentialRun::Run() {
       CALIPRESS_RETURN_IF_ERROR(Forward(block));
       continue;
     }
-    BlockSolver solver(context_, methods_, block, tokens_.batches.sequences * tokens_.batches.length);
+    BlockSolver solver(context_, methods_, block, tokens_.all_tokens(), tokens_.first_token());
     CALIPRESS_RETURN_IF_ERROR(IsTrueSequential(context_.recipe()) && !methods_.HasTransforms()
                                   ? SolveInTurn(block, solver)
                                   : SolveTogether(block, solver));
+    if (!context_.Writes(block_)) continue;
     CALIPRESS_RETURN_IF_ERROR(writer.Write(solver.TakeResult()));
   }
   CALIPRESS_RETURN_IF_ERROR(sender_.Drain());

@@ -39,13 +39,18 @@ void Report(StageContext& context, double done, const std::string& message) {
 
 absl::Status CompressWithoutStatistics(StageContext& context, const StepMethods& methods) {
   at::NoGradGuard no_grad;
-  const int64_t begin = context.assignment.first_block(), end = context.assignment.end_block();
-  BlockPrefetch blocks(begin, end, [&](int64_t index) { return LoadStageBlock(context, index); });
+  // Nothing passes from one block to the next: replicas, which have all of them, do those that they write.
+  std::vector<int64_t> mine;
+  for (int64_t index = context.assignment.first_block(); index < context.assignment.end_block(); ++index) {
+    if (context.Finished(index) == nullptr && context.Writes(index)) mine.push_back(index);
+  }
+  const int64_t count = static_cast<int64_t>(mine.size());
+  BlockPrefetch blocks(0, count, [&](int64_t i) { return LoadStageBlock(context, mine[i]); });
   BlockWriter writer(context);
-  for (int64_t index = begin; index < end; ++index) {
-    Report(context, index - begin, "block " + std::to_string(index));
+  for (int64_t i = 0; i < count; ++i) {
+    context.observer.OnProgress(kCompressPhase, static_cast<double>(i) / static_cast<double>(count),
+                                "block " + std::to_string(mine[i]));
     CALIPRESS_ASSIGN_OR_RETURN(model::Block block, blocks.Next());
-    if (context.Finished(index) != nullptr) continue;
     BlockSolver solver(context, methods, block, /*tokens=*/0);
     for (int input = 0; input < BlockSolver::kInputs; ++input) CALIPRESS_RETURN_IF_ERROR(solver.Solve(input));
     CALIPRESS_RETURN_IF_ERROR(writer.Write(solver.TakeResult()));
@@ -77,8 +82,8 @@ absl::Status CompressStreaming(StageContext& context, const StepMethods& methods
       auto& streamed = window.emplace_back();
       streamed.block = std::make_unique<model::Block>(std::move(block));
       if (context.Finished(index) == nullptr) {
-        streamed.solver = std::make_unique<BlockSolver>(context, methods, *streamed.block,
-                                                        tokens.batches.sequences * tokens.batches.length);
+        streamed.solver =
+            std::make_unique<BlockSolver>(context, methods, *streamed.block, tokens.all_tokens(), tokens.first_token());
       }
     }
     const int64_t after = first + static_cast<int64_t>(window.size());
@@ -113,7 +118,9 @@ absl::Status CompressStreaming(StageContext& context, const StepMethods& methods
       for (int input = 0; input < BlockSolver::kInputs; ++input) {
         CALIPRESS_RETURN_IF_ERROR(window[i].solver->Solve(input));
       }
-      CALIPRESS_RETURN_IF_ERROR(writer.Write(window[i].solver->TakeResult()));
+      if (context.Writes(window[i].block->index())) {
+        CALIPRESS_RETURN_IF_ERROR(writer.Write(window[i].solver->TakeResult()));
+      }
       window[i] = {};
     }
     first = after;

@@ -40,8 +40,15 @@ struct StageContext {
 
   int rank() const { return assignment.rank(); }
   int world_size() const { return assignment.world_size(); }
-  bool first() const { return rank() == 0; }
-  bool last() const { return rank() + 1 == world_size(); }
+  // Rank 0: reads the calibration data, tells what is to be told once.
+  bool leader() const { return rank() == 0; }
+  // Every rank has all blocks and a share of the sequences, rather than a range of blocks.
+  bool replicas() const { return recipe().sharding() == v1::SHARDING_SAMPLES && world_size() > 1; }
+  // Whether hidden states enter the model here, and leave it here.
+  bool first() const { return replicas() || leader(); }
+  bool last() const { return replicas() || rank() + 1 == world_size(); }
+  // Whether this rank writes the block, of those that it has.
+  bool Writes(int64_t block) const { return !replicas() || block % world_size() == rank(); }
   const v1::Recipe& recipe() const { return assignment.recipe(); }
   const arch::ArchSpec& spec() const { return model->spec; }
   storage::ObjectStore& store() const { return environment.store; }

@@ -4,6 +4,7 @@
 #include <optional>
 
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/tensor.h>
 
 #include "compress/base/error.h"
 #include "compress/base/status_macros.h"
@@ -74,6 +75,21 @@ class BlockShelf {
   int64_t budget_;
   std::map<int64_t, std::shared_ptr<const model::Block>> kept_;
 };
+
+// Of the windows of every replica.
+absl::Status SumScores(collective::Group& group, at::Device device, evaluate::TextScore* score) {
+  const at::Tensor sums =
+      at::tensor({score->negative_log_likelihood, score->reference_negative_log_likelihood, score->kl, score->js},
+                 at::kDouble)
+          .to(device);
+  const at::Tensor counts = at::tensor({score->tokens, score->agree}, at::kLong).to(device);
+  CALIPRESS_RETURN_IF_ERROR(group.AllReduceSum(sums));
+  CALIPRESS_RETURN_IF_ERROR(group.AllReduceSum(counts));
+  const at::Tensor total = sums.cpu(), counted = counts.cpu();
+  const double* values = total.const_data_ptr<double>();
+  *score = {counted[0].item<int64_t>(), values[0], values[1], values[2], values[3], counted[1].item<int64_t>()};
+  return absl::OkStatus();
+}
 
 class TextEvaluation {
  public:
@@ -195,7 +211,9 @@ absl::Status TextEvaluation::Run(double begin, double share) {
     context_.observer.OnProgress(kEvaluatePhase, begin + share * batch / count, text_.name());
   }
   CALIPRESS_RETURN_IF_ERROR(sender.Drain());
-  if (!context_.last()) return absl::OkStatus();
+  if (context_.replicas()) CALIPRESS_RETURN_IF_ERROR(SumScores(context_.environment.group, context_.device, &score_));
+  const bool tells = context_.replicas() ? context_.leader() : context_.last();
+  if (!tells) return absl::OkStatus();
 
   if (!std::isfinite(score_.negative_log_likelihood)) {
     return PreconditionError(reason::kNonFiniteActivations,
@@ -204,7 +222,7 @@ absl::Status TextEvaluation::Run(double begin, double share) {
   auto* result = context_.outcome.add_evaluations();
   result->set_name(text_.name());
   result->set_sequence_length(static_cast<int32_t>(tokens_.batches.length));
-  result->set_windows(tokens_.batches.sequences);
+  result->set_windows(tokens_.all_sequences);
   result->set_tokens(score_.tokens);
   result->set_perplexity(score_.Perplexity());
   if (lanes_.size() > 1) {

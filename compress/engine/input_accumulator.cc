@@ -8,8 +8,8 @@
 namespace calipress::engine {
 
 InputAccumulator::InputAccumulator(int64_t features, const method::StatisticsNeeds& needs, int64_t tokens,
-                                   at::Device device)
-    : needs_(needs) {
+                                   at::Device device, int64_t first_token)
+    : needs_(needs), first_token_(first_token) {
   const auto options = at::TensorOptions().dtype(at::kFloat).device(device);
   const auto want = [&](bool wanted, at::Tensor& sum) {
     if (!wanted) return;
@@ -28,7 +28,7 @@ InputAccumulator::InputAccumulator(int64_t features, const method::StatisticsNee
 
 void InputAccumulator::AddSample(const at::Tensor& rows) {
   // Tokens 0, stride, 2 stride ... of the whole set, wherever micro-batches are cut.
-  const int64_t first = (stride_ - tokens_ % stride_) % stride_;
+  const int64_t first = (stride_ - (first_token_ + tokens_) % stride_) % stride_;
   if (first >= rows.size(0)) return;
   sample_.push_back(rows.slice(0, first, std::nullopt, stride_).clone());
 }

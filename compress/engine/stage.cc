@@ -37,6 +37,8 @@ absl::Status Compress(StageContext& context) {
 absl::Status Run(StageContext& context) {
   const bool has_steps = context.recipe().steps_size() > 0;
   if (has_steps) CALIPRESS_RETURN_IF_ERROR(Compress(context));
+  // Replicas evaluate blocks that others have written.
+  if (has_steps && context.replicas()) CALIPRESS_RETURN_IF_ERROR(context.environment.group.Barrier());
   if (context.recipe().evaluation().perplexity_size() > 0) {
     CALIPRESS_RETURN_IF_ERROR(RunPhase(context, kEvaluatePhase, [&] { return Evaluate(context); }));
   }
@@ -59,10 +61,14 @@ absl::StatusOr<worker::v1::StageOutcome> RunStage(const worker::v1::Assignment& 
         assignment.end_block() > model->spec.blocks) {
       return DefectError("the assignment's blocks are not blocks of the model");
     }
+    if (assignment.recipe().sharding() == v1::SHARDING_SAMPLES &&
+        assignment.end_block() - assignment.first_block() != model->spec.blocks) {
+      return DefectError("the assignment shares sequences and not all blocks");
+    }
     StageContext context{assignment, environment, observer, cancellation, device, std::move(model), {}, {}};
     CALIPRESS_RETURN_IF_ERROR(Run(context));
     // Of the job, not of a stage: told once.
-    if (context.first()) {
+    if (context.leader()) {
       for (const std::string& warning : recipe::LoaderWarnings(context.recipe(), context.spec())) {
         context.outcome.add_warnings(warning);
       }

@@ -7,6 +7,7 @@
 #include "compress/base/error.h"
 #include "compress/base/status_macros.h"
 #include "compress/collective/group.h"
+#include "compress/engine/sample_share.h"
 #include "compress/recipe/recipe.h"
 
 namespace calipress::engine {
@@ -32,21 +33,29 @@ at::Tensor ToTensor(const calibration::TokenMatrix& tokens, at::Device device) {
       .to(device);
 }
 
-// Tells every rank [sequences, length], and the last rank the ids where `ids_to_last`.
+// Tells every rank [sequences, length]; the last rank the ids where `ids_to_last`, or each replica those of its share.
 absl::Status ShareShape(StageContext& context, bool ids_to_last, SharedTokens* tokens) {
   auto& group = context.environment.group;
   if (group.size() == 1) return absl::OkStatus();
   const auto options = at::TensorOptions().dtype(at::kLong).device(context.device);
-  if (context.first()) {
+  const auto share = [&](int rank) { return ShareOf(tokens->all_sequences, rank, group.size()); };
+  if (context.leader()) {
     at::Tensor shape = at::tensor({tokens->batches.sequences, tokens->batches.length}, at::kLong).to(context.device);
     std::vector<std::unique_ptr<collective::Transfer>> transfers;
     for (int to = 1; to < group.size(); ++to) {
       CALIPRESS_ASSIGN_OR_RETURN(transfers.emplace_back(), group.Send(shape, to));
+      if (!context.replicas()) continue;
+      CALIPRESS_ASSIGN_OR_RETURN(transfers.emplace_back(),
+                                 group.Send(tokens->ids.narrow(0, share(to).first, share(to).count), to));
     }
-    if (ids_to_last) {
+    if (ids_to_last && !context.replicas()) {
       CALIPRESS_ASSIGN_OR_RETURN(transfers.emplace_back(), group.Send(tokens->ids, group.size() - 1));
     }
     for (auto& transfer : transfers) CALIPRESS_RETURN_IF_ERROR(transfer->Wait());
+    if (context.replicas()) {
+      tokens->batches.sequences = share(0).count;
+      tokens->ids = tokens->ids.narrow(0, 0, share(0).count).clone();
+    }
     return absl::OkStatus();
   }
   at::Tensor shape = at::empty({2}, options);
@@ -55,7 +64,12 @@ absl::Status ShareShape(StageContext& context, bool ids_to_last, SharedTokens* t
   shape = shape.cpu();
   tokens->batches.sequences = shape.data_ptr<int64_t>()[0];
   tokens->batches.length = shape.data_ptr<int64_t>()[1];
-  if (ids_to_last && context.last()) {
+  tokens->all_sequences = tokens->batches.sequences;
+  if (context.replicas()) {
+    tokens->first_sequence = share(group.rank()).first;
+    tokens->batches.sequences = share(group.rank()).count;
+  }
+  if (context.replicas() || (ids_to_last && context.last())) {
     tokens->ids = at::empty({tokens->batches.sequences, tokens->batches.length}, options);
     CALIPRESS_ASSIGN_OR_RETURN(auto ids, group.Receive(tokens->ids, 0));
     CALIPRESS_RETURN_IF_ERROR(ids->Wait());
@@ -83,7 +97,7 @@ absl::StatusOr<calibration::TokenMatrix> CalibrationIds(StageContext& context) {
 
 absl::StatusOr<SharedTokens> ShareCalibrationTokens(StageContext& context) {
   SharedTokens tokens;
-  if (context.first()) {
+  if (context.leader()) {
     CALIPRESS_ASSIGN_OR_RETURN(calibration::TokenMatrix matrix, CalibrationIds(context));
     if (!context.assignment.staging_uri().empty()) {
       CALIPRESS_RETURN_IF_ERROR(context.store().WriteAll(
@@ -94,7 +108,7 @@ absl::StatusOr<SharedTokens> ShareCalibrationTokens(StageContext& context) {
     report->set_sequence_length(static_cast<int32_t>(matrix.length));
     report->set_tokens(matrix.sequences * matrix.length);
     report->set_fingerprint(calibration::Fingerprint(matrix));
-    tokens.batches.sequences = matrix.sequences;
+    tokens.batches.sequences = tokens.all_sequences = matrix.sequences;
     tokens.batches.length = matrix.length;
     tokens.ids = ToTensor(matrix, context.device);
   }
@@ -108,13 +122,13 @@ absl::StatusOr<SharedTokens> ShareCalibrationTokens(StageContext& context) {
 
 absl::StatusOr<SharedTokens> ShareEvaluationTokens(StageContext& context, const v1::Perplexity& text) {
   SharedTokens tokens;
-  if (context.first()) {
+  if (context.leader()) {
     CALIPRESS_ASSIGN_OR_RETURN(auto tokenizer, OpenTokenizer(context));
     CALIPRESS_ASSIGN_OR_RETURN(
         calibration::TokenMatrix matrix,
         calibration::MakeEvaluationTokens(
             text, {context.store(), tokenizer.get(), context.spec().vocabulary, context.spec().max_positions}));
-    tokens.batches.sequences = matrix.sequences;
+    tokens.batches.sequences = tokens.all_sequences = matrix.sequences;
     tokens.batches.length = matrix.length;
     tokens.ids = ToTensor(matrix, context.device);
   }

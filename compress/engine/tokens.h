@@ -10,14 +10,21 @@
 namespace calipress::engine {
 
 // Rank 0 makes (or reads again) the calibration ids, leaves them in the staging folder, and tells every rank their
-// shape. `ids` is defined on rank 0 alone: int64 [sequences, length] on the stage's device.
+// shape. `ids` is defined on rank 0 alone: int64 [sequences, length] on the stage's device. Replicas have their share
+// of the sequences each, with its ids.
 struct SharedTokens {
-  MicroBatches batches;
+  MicroBatches batches;  // of the sequences that pass through this rank
   at::Tensor ids;
+  int64_t all_sequences = 0;  // of the set
+  int64_t first_sequence = 0;
+
+  int64_t all_tokens() const { return all_sequences * batches.length; }
+  int64_t first_token() const { return first_sequence * batches.length; }
 };
 absl::StatusOr<SharedTokens> ShareCalibrationTokens(StageContext& context);
 
-// The windows of a perplexity text: `ids` is defined on rank 0 (which embeds) and on the last rank (which scores).
+// The windows of a perplexity text: `ids` is defined on rank 0 (which embeds) and on the last rank (which scores);
+// replicas have their share each.
 absl::StatusOr<SharedTokens> ShareEvaluationTokens(StageContext& context, const v1::Perplexity& text);
 
 }  // namespace calipress::engine

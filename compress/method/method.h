@@ -63,6 +63,9 @@ struct LinearTask {
   at::Tensor pruned = {};
   int64_t block = 0;      // index of the block that the linear is in
   std::string role = {};  // "q_proj" and so on, by arch::RoleName
+  // The matrix whose rows `weight` has some of, where the rows of one linear are divided (Method::row_unit); undefined:
+  // `weight` is all of it.
+  at::Tensor whole = {};
 };
 
 // Codes and grid of a quantized weight; the weight is (codes - zero_points) * scales, in the dtype of `scales`.
@@ -100,6 +103,7 @@ struct LinearResult {
   at::Tensor pruned;            // bool [out, in], true where this step pruned; undefined: it prunes nothing
   std::string method;           // "gptq", "rtn", "rtn (fallback)"
   double relative_error = 0.0;  // tr(dW S dW') / tr(W S W')
+  double energy = 0.0;          // tr(W S W'), by which the errors of some rows each are joined
   double damping = 0.0;
   int64_t dead_columns = 0;
   double seconds = 0.0;
@@ -111,6 +115,9 @@ class Method {
  public:
   virtual ~Method() = default;
   virtual StatisticsNeeds needs() const = 0;
+  // Rows that have to go together: what becomes of a run of so many rows does not depend on the others (but through
+  // LinearTask.whole), so that workers may divide them. 0: the matrix goes as a whole.
+  virtual int64_t row_unit() const { return 0; }
   // Compresses linears that share one input (so that a factorization is made once). `statistics` is null where nothing
   // is needed. NaN or Inf in a weight is NON_FINITE_WEIGHTS with the module's name. Results in the order of the tasks.
   virtual absl::StatusOr<std::vector<LinearResult>> Compress(const std::vector<LinearTask>& tasks,

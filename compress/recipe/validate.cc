@@ -33,8 +33,8 @@ class Validator {
     if (!v1::Propagation_IsValid(recipe_.propagation())) {
       Refuse(absl::StrCat(path, ".propagation"), "must be compressed or original");
     }
-    if (recipe_.sharding() != v1::SHARDING_UNSPECIFIED && recipe_.sharding() != v1::SHARDING_LAYERS) {
-      RefuseUnavailable(absl::StrCat(path, ".sharding"));
+    if (!v1::Sharding_IsValid(recipe_.sharding())) {
+      Refuse(absl::StrCat(path, ".sharding"), "must be layers or samples");
     }
     if (recipe_.output().imatrix()) RefuseUnavailable(absl::StrCat(path, ".output.imatrix"));
     if (recipe_.steps_size() > kMaxSteps) {

@@ -90,11 +90,14 @@ int64_t CompressBytes(const v1::CompressionJob& job, const SourceModel& model, c
   int64_t activations = 0;
   int64_t forward = 0;
   if (NeedsStatistics(recipe)) {
-    // With the original's activations every block of the stage gathers while the tokens stream by once.
-    const int64_t at_once =
-        recipe.propagation() == v1::PROPAGATION_ORIGINAL ? (spec.blocks + workers - 1) / workers : 1;
-    moments = at_once * MomentBytes(spec);
-    activations = 2 * sizes.calibration_tokens * spec.hidden * DtypeBytes(spec.dtype);
+    // Either the blocks or the tokens are divided. With the original's activations every block of the stage gathers
+    // while the tokens stream by once.
+    const bool replicas = recipe.sharding() == v1::SHARDING_SAMPLES;
+    const int64_t blocks = replicas ? spec.blocks : (spec.blocks + workers - 1) / workers;
+    const int64_t tokens_here = replicas ? (sizes.calibration_tokens + workers - 1) / workers + length
+                                         : sizes.calibration_tokens;
+    moments = (recipe.propagation() == v1::PROPAGATION_ORIGINAL ? blocks : 1) * MomentBytes(spec);
+    activations = 2 * tokens_here * spec.hidden * DtypeBytes(spec.dtype);
     forward = ForwardBytes(spec, tokens, length);
   }
   return moments + activations + std::max(forward, SolveBytes(spec));

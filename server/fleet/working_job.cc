@@ -1,6 +1,7 @@
 #include "server/fleet/working_job.h"
 
 #include <algorithm>
+#include <limits>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -112,6 +113,12 @@ scheduler::JobSpec SpecOf(const v1::CompressionJob& job) {
   spec.blocks = job.estimate().blocks();
   spec.workers = job.placement().workers();
   spec.device = job.placement().device();
+  if (job.recipe().sharding() == v1::SHARDING_SAMPLES) {
+    // Files of token ids say themselves how many they hold: any number of workers may find something.
+    const auto& calibration = job.recipe().calibration();
+    const bool counted = calibration.has_samples() && calibration.samples() > 0;
+    spec.samples = counted ? calibration.samples() : std::numeric_limits<int>::max();
+  }
   return spec;
 }
 

@@ -17,4 +17,8 @@ std::vector<BlockRange> PlanBlocks(int blocks, int stages) {
   return ranges;
 }
 
+std::vector<BlockRange> PlanReplicas(int blocks, int workers) {
+  return std::vector<BlockRange>(std::max(workers, 1), BlockRange{0, std::max(blocks, 1)});
+}
+
 }  // namespace calipress::scheduler

@@ -15,4 +15,7 @@ struct BlockRange {
 // With fewer blocks than stages there are as many stages as blocks; both are at least 1.
 std::vector<BlockRange> PlanBlocks(int blocks, int stages);
 
+// All of `blocks` for each of `workers`, who divide the samples instead. Both are at least 1.
+std::vector<BlockRange> PlanReplicas(int blocks, int workers);
+
 }  // namespace calipress::scheduler

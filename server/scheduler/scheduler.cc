@@ -233,10 +233,10 @@ void Scheduler::Tick(Time now) {
 }
 
 int Scheduler::Wanted(const Job& job, Time now) const {
-  if (job.attempt.number == 0) return std::min(job.spec.workers, job.spec.blocks);
+  if (job.attempt.number == 0) return std::min(job.spec.workers, job.spec.most_workers());
   if (now >= job.settle_by) return 0;
   const int before = static_cast<int>(job.attempt.leases.size());
-  return std::min(job.spec.workers > 0 ? job.spec.workers : std::max(before, 1), job.spec.blocks);
+  return std::min(job.spec.workers > 0 ? job.spec.workers : std::max(before, 1), job.spec.most_workers());
 }
 
 std::vector<const Worker*> Scheduler::IdleWorkers(const std::string& device, Time now) const {
@@ -267,7 +267,7 @@ Scheduler::Choice Scheduler::Choose(const Job& job, const std::set<std::string>&
   for (const std::string& device : devices) {
     std::vector<const Worker*> idle = IdleWorkers(device, now);
     std::erase_if(idle, [&](const Worker* worker) { return held.contains(worker->id); });
-    int most = job.spec.blocks;
+    int most = job.spec.most_workers();
     if (job.spec.workers > 0) most = std::min(most, job.spec.workers);
     if (wanted > 0) most = wanted;
     if (!idle.empty() && static_cast<int>(idle.size()) >= wanted && now >= job.not_before) {
@@ -300,7 +300,9 @@ void Scheduler::StartAttempt(Job& job, const std::vector<const Worker*>& gang, T
   attempt.number = job.attempt.number + 1;
   attempt.phase = AttemptPhase::kRunning;
   attempt.rendezvous = gang.front()->rendezvous;
-  const std::vector<BlockRange> ranges = PlanBlocks(job.spec.blocks, static_cast<int>(gang.size()));
+  const int workers = static_cast<int>(gang.size());
+  const std::vector<BlockRange> ranges =
+      job.spec.samples > 0 ? PlanReplicas(job.spec.blocks, workers) : PlanBlocks(job.spec.blocks, workers);
   for (size_t rank = 0; rank < ranges.size(); ++rank) {
     Lease lease;
     lease.rank = static_cast<int>(rank);

@@ -36,10 +36,15 @@ struct JobSpec {
   std::string uid;
   // Blocks of the model, at least 1.
   int blocks = 1;
-  // Workers wanted; 0: all idle ones of one device kind, at most one per block.
+  // Workers wanted; 0: all idle ones of one device kind, at most most_workers().
   int workers = 0;
   // "cpu", "cuda" or "" for any (a gang is always of one kind).
   std::string device;
+  // Each worker has all blocks and a share of so many samples; 0: each has a range of blocks.
+  int samples = 0;
+
+  // More would have nothing to do.
+  int most_workers() const { return samples > 0 ? samples : blocks; }
 };
 
 // A job that has not ended.

@@ -1,10 +1,11 @@
-"""compare.py [gptq|wanda|sparsegpt|pipeline|quality ...]: calipress beside llm-compressor, or beside itself, in one run.
+"""compare.py [NAME ...]: calipress beside llm-compressor, or beside itself, in one run.
 
 gptq      end-to-end GPTQ W4 g128 of a random-weight Llama (hidden 1024, 8 layers), same tokens, same threads: seconds
           and peak memory of both, and their ratios.
 wanda     the same of Wanda, half of the weights, unstructured.
 sparsegpt the same of SparseGPT.
 pipeline  two workers of one thread against one worker of one thread, propagation: original.
+replicas  the same with propagation: compressed (true-sequential GPTQ) and sharding: samples.
 quality   perplexity, seconds and size after every method on a trained model, ours and theirs, same calibration tokens
           (needs ../shared).
 
@@ -27,7 +28,8 @@ GPTQ = "{gptq: {bits: 4, group_size: 128}}"
 
 
 def random_llama(folder):
-    subprocess.run([PEER, HERE / "make_random_llama.py", folder / "model", folder / "ids.npy"], check=True,
+    python = PEER if Path(PEER).exists() else sys.executable
+    subprocess.run([python, HERE / "make_random_llama.py", folder / "model", folder / "ids.npy"], check=True,
                    capture_output=True)
     return folder / "model", folder / "ids.npy"
 
@@ -75,9 +77,8 @@ def sparsegpt(folder):
     return beside(folder, "sparsegpt", "{sparsegpt: {sparsity: 0.5}}")
 
 
-def pipeline(folder):
+def two_workers(folder, extra):
     model, ids = random_llama(folder)
-    extra = "propagation: original\n"
     one = ours(folder, model, ids, "one", workers=1, threads=1, extra=extra)
     two = ours(folder, model, ids, "two", workers=2, threads=1, extra=extra)
     compress = [run["phases"]["compress"]["seconds"] for run in (one, two)]
@@ -85,7 +86,15 @@ def pipeline(folder):
             "speedup_compress_phase": round(compress[0] / compress[1], 2)}
 
 
-BENCHES = {bench.__name__: bench for bench in (gptq, wanda, sparsegpt, pipeline, quality)}
+def pipeline(folder):
+    return two_workers(folder, "propagation: original\n")
+
+
+def replicas(folder):
+    return two_workers(folder, "propagation: compressed\nsharding: samples\n")
+
+
+BENCHES = {bench.__name__: bench for bench in (gptq, wanda, sparsegpt, pipeline, replicas, quality)}
 
 
 def main():

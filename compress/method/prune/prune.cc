@@ -213,6 +213,7 @@ LinearResult ResultOf(const LinearTask& task, RowsPruned pruned, std::string met
   result.pruned = pruned.pruned.to(task.weight.device());
   result.method = std::move(method);
   const double ratio = pruned.total > 0.0 ? pruned.lost / pruned.total : 0.0;
+  result.energy = pruned.total;
   result.relative_error = std::isfinite(ratio) ? ratio : 0.0;
   return result;
 }

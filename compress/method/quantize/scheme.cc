@@ -26,4 +26,15 @@ absl::StatusOr<checkpoint::QuantizationScheme> MakeScheme(const v1::Step& step) 
 
 Observer ObserverOf(v1::Observer observer) { return observer == v1::OBSERVER_MSE ? Observer::kMse : Observer::kMinMax; }
 
+int64_t RowUnit(const checkpoint::QuantizationScheme& scheme) {
+  switch (scheme.strategy) {
+    case checkpoint::Strategy::kTensor:
+      return 0;
+    case checkpoint::Strategy::kBlock:
+      return checkpoint::kBlockSize;
+    default:
+      return 1;
+  }
+}
+
 }  // namespace calipress::method

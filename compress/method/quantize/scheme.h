@@ -12,4 +12,7 @@ absl::StatusOr<checkpoint::QuantizationScheme> MakeScheme(const v1::Step& step);
 
 Observer ObserverOf(v1::Observer observer);
 
+// Rows that share what one grid is made of: 1, a block's, or 0 where all do (Method::row_unit).
+int64_t RowUnit(const checkpoint::QuantizationScheme& scheme);
+
 }  // namespace calipress::method

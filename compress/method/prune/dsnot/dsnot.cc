@@ -6,6 +6,7 @@
 #include <limits>
 #include <optional>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -48,6 +49,8 @@ class Dsnot : public Method {
     return needs;
   }
 
+  int64_t row_unit() const override { return 1; }
+
   absl::StatusOr<std::vector<LinearResult>> Compress(const std::vector<LinearTask>& tasks,
                                                      const InputStatistics* statistics) const override {
     if (statistics == nullptr || !statistics->sum.defined() || !statistics->variance_sum.defined() ||
@@ -63,7 +66,7 @@ class Dsnot : public Method {
       result.method = "dsnot";
       result.pruned = Mask(task, columns).to(task.weight.device());
       result.weight = task.weight.masked_fill(result.pruned, 0.0).contiguous();
-      result.relative_error = Error(task.weight, result.pruned, *statistics);
+      std::tie(result.relative_error, result.energy) = Error(task.weight, result.pruned, *statistics);
       result.dead_columns = statistics->square_sum.eq(0).sum().item<int64_t>();
       if (columns.fell_back) {
         result.warning = "the second moment is not positive definite at any damping; the initial mask is Wanda's";
@@ -160,19 +163,19 @@ class Dsnot : public Method {
     return mask;
   }
 
-  // tr(dW S dW') / tr(W S W') where S is known, else with its diagonal alone.
-  static double Error(const at::Tensor& weight, const at::Tensor& pruned, const InputStatistics& statistics) {
+  // tr(dW S dW') / tr(W S W') and the denominator where S is known, else with its diagonal alone.
+  static std::pair<double, double> Error(const at::Tensor& weight, const at::Tensor& pruned, const InputStatistics& statistics) {
     const at::Tensor all = weight.to(at::kFloat).contiguous();
     const at::Tensor gone = all.masked_fill(pruned.logical_not(), 0.0);
     if (statistics.second_moment.defined()) {
       const auto forms = tensor::QuadraticForms({gone, all}, statistics.second_moment);
-      return forms[1] > 0.0 ? forms[0] / forms[1] : 0.0;
+      return {forms[1] > 0.0 ? forms[0] / forms[1] : 0.0, forms[1]};
     }
     const auto form = [&](const at::Tensor& w) {
       return w.square().sum(0, /*keepdim=*/false, at::kDouble).mul(statistics.square_sum).sum().item<double>();
     };
     const double whole = form(all);
-    return whole > 0.0 ? form(gone) / whole : 0.0;
+    return {whole > 0.0 ? form(gone) / whole : 0.0, whole};
   }
 
   const v1::Dsnot options_;

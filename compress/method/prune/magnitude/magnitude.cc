@@ -15,6 +15,7 @@ class Magnitude : public Method {
   explicit Magnitude(const prune::Amount& amount) : amount_(amount) {}
 
   StatisticsNeeds needs() const override { return {}; }
+  int64_t row_unit() const override { return amount_.pattern ? 1 : 0; }
 
   absl::StatusOr<std::vector<LinearResult>> Compress(const std::vector<LinearTask>& tasks,
                                                      const InputStatistics*) const override {

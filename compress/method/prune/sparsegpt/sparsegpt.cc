@@ -41,6 +41,11 @@ class SparseGpt : public Method {
   explicit SparseGpt(const Options& options) : options_(options) {}
 
   StatisticsNeeds needs() const override { return {.second_moment = true}; }
+  // Unstructured, the rows of a panel share a threshold.
+  int64_t row_unit() const override {
+    if (!options_.sweep.amount.pattern) return 0;
+    return options_.sweep.scheme ? RowUnit(*options_.sweep.scheme) : 1;
+  }
 
   absl::StatusOr<std::vector<LinearResult>> Compress(const std::vector<LinearTask>& tasks,
                                                      const InputStatistics* statistics) const override {
@@ -92,6 +97,7 @@ class SparseGpt : public Method {
       const at::Tensor change = at::sub(weight.to(at::kFloat), result.weight.to(at::kFloat));
       const std::vector<double> forms = tensor::QuadraticForms({change, weight}, moment);
       // What is not positive definite may have forms below zero.
+      result.energy = std::max(0.0, forms[1]);
       result.relative_error = forms[1] > 0.0 ? std::max(0.0, forms[0] / forms[1]) : 0.0;
       result.warning = "pruned by Wanda's scores, and nothing made up for it: " + cause;
       results.push_back(std::move(result));
@@ -136,6 +142,7 @@ class SparseGpt : public Method {
       }
       result.damping = factored.factor->damping;
       const double error = std::max(0.0, sweep.loss - result.damping * sweep.shift) * factored.plan.mean;
+      result.energy = std::max(0.0, forms[i]);
       result.relative_error = forms[i] > 0.0 && std::isfinite(error / forms[i]) ? error / forms[i] : 0.0;
       result.warning = gptq::DampingWarning(options_.damping, result.damping);
     }

@@ -44,6 +44,8 @@ class Wanda : public Method {
   Wanda(const prune::Amount& amount, bool variant) : amount_(amount), variant_(variant) {}
 
   StatisticsNeeds needs() const override { return {.square_sum = true}; }
+  // The variant's threshold is found over the matrix.
+  int64_t row_unit() const override { return variant_ ? 0 : 1; }
 
   absl::StatusOr<std::vector<LinearResult>> Compress(const std::vector<LinearTask>& tasks,
                                                      const InputStatistics* statistics) const override {

@@ -44,6 +44,7 @@ class Gptq : public Method {
   StatisticsNeeds needs() const override {
     return {.second_moment = true, .absolute_max = options_.scheme.activations == checkpoint::Activations::kStatic};
   }
+  int64_t row_unit() const override { return RowUnit(options_.scheme); }
 
   absl::StatusOr<std::vector<LinearResult>> Compress(const std::vector<LinearTask>& tasks,
                                                      const InputStatistics* statistics) const override {
@@ -110,6 +111,7 @@ class Gptq : public Method {
                                          InputScaleOf(&statistics, options_.scheme, weights[i].scalar_type())};
       result.weight = Dequantize(*result.quantized);
       const double error = std::max(0.0, sweep.loss - factor.damping * sweep.shift) * plan.mean;
+      result.energy = forms[i];
       result.relative_error = forms[i] > 0.0 ? error / forms[i] : 0.0;
       result.damping = factor.damping;
       result.dead_columns = static_cast<int64_t>(plan.dead.size());

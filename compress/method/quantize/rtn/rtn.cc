@@ -22,6 +22,7 @@ class Rtn : public Method {
   StatisticsNeeds needs() const override {
     return {.absolute_max = scheme_.activations == checkpoint::Activations::kStatic};
   }
+  int64_t row_unit() const override { return RowUnit(scheme_); }
 
   absl::StatusOr<std::vector<LinearResult>> Compress(const std::vector<LinearTask>& tasks,
                                                      const InputStatistics* statistics) const override {
@@ -56,6 +57,7 @@ std::vector<LinearResult> RoundToNearest(const std::vector<LinearTask>& tasks,
     if (statistics != nullptr && statistics->second_moment.defined()) {
       const at::Tensor difference = at::sub(weight.to(at::kFloat), result.weight.to(at::kFloat));
       const auto forms = tensor::QuadraticForms({difference, weight}, statistics->second_moment);
+      result.energy = forms[1];
       result.relative_error = forms[1] > 0.0 ? forms[0] / forms[1] : 0.0;
     }
     result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();

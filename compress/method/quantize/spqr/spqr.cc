@@ -32,6 +32,7 @@ class Spqr : public Method {
   explicit Spqr(const Options& options) : options_(options) {}
 
   StatisticsNeeds needs() const override { return {.second_moment = true}; }
+  int64_t row_unit() const override { return options_.sweep.scale_group_size; }
 
   absl::StatusOr<std::vector<LinearResult>> Compress(const std::vector<LinearTask>& tasks,
                                                      const InputStatistics* statistics) const override {
@@ -113,9 +114,12 @@ class Spqr : public Method {
     std::vector<at::Tensor> weights;
     for (const LinearTask& task : tasks) {
       weights.push_back(task.weight.contiguous());
-      at::Tensor weight = weights.back().cpu();
-      if (!plan.dead.empty()) weight = weight.index_fill(1, at::tensor(plan.dead, at::kLong), 0.0);
-      sweeps.emplace_back().weight = weight;
+      const auto without_dead = [&](const at::Tensor& weight) {
+        return plan.dead.empty() ? weight : weight.index_fill(1, at::tensor(plan.dead, at::kLong), 0.0);
+      };
+      spqr::SweepTask& sweep = sweeps.emplace_back();
+      sweep.weight = without_dead(weights.back().cpu());
+      if (task.whole.defined()) sweep.whole = without_dead(task.whole.contiguous().cpu());
     }
     spqr::Sweep(options_.sweep, plan, factor, sweeps);
     // tr(W S W') / mean is in the units of the loss.
@@ -127,6 +131,7 @@ class Spqr : public Method {
       result.weight = DequantizeSpqr(sweeps[i].result).to(tasks[i].weight.device());
       result.spqr = std::move(sweeps[i].result);
       const double error = std::max(0.0, sweeps[i].loss - factor.damping * sweeps[i].shift) * plan.mean;
+      result.energy = forms[i];
       result.relative_error = forms[i] > 0.0 ? error / forms[i] : 0.0;
       result.damping = factor.damping;
       result.dead_columns = static_cast<int64_t>(plan.dead.size());

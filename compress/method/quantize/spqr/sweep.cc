@@ -359,7 +359,7 @@ void Sweep(const SweepOptions& options, const gptq::ColumnPlan& plan, const gptq
     Allocate(options, plan, task.weight, task.result);
     double threshold = std::numeric_limits<double>::infinity();
     if (std::isfinite(options.outlier_threshold)) {
-      const double mean = MeanSensitivity(task.weight, plan, factor);
+      const double mean = MeanSensitivity(task.whole.defined() ? task.whole : task.weight, plan, factor);
       if (mean > 0.0) threshold = options.outlier_threshold * mean;
     }
     targets.push_back({&task.result, static_cast<float>(threshold), std::vector<std::vector<Outlier>>(rows),

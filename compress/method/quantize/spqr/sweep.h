@@ -27,6 +27,7 @@ struct SweepOptions {
 // One weight of a sweep.
 struct SweepTask {
   at::Tensor weight;  // [out, in] contiguous on the CPU, bf16, f16 or fp32; dead columns are zero
+  at::Tensor whole;   // where `weight` is some rows: the matrix whose mean sensitivity counts; undefined: `weight`
   SpqrWeight result;  // out
   double loss = 0.0;  // out: sum of e^2 = tr(dW H dW') over columns that are not dead, H the matrix that was factorized
   double shift = 0.0;  // out: sum of dW^2 over the same columns, which times the damping is the damping's part

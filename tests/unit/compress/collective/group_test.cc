@@ -150,6 +150,39 @@ const RegisterRole sum("sum", [](const GroupOptions& options) {
   return 0;
 });
 
+const RegisterRole gather("gather", [](const GroupOptions& options) {
+  auto group = JoinGroup("gloo", options, CancellationToken());
+  ROLE_CHECK(group.ok(), group.status());
+  // The largest of each element is somebody else's each time.
+  at::Tensor values = at::arange(1001, at::kFloat).add(options.rank).remainder(options.size).neg();
+  absl::Status status = (*group)->AllReduceMax(values);
+  ROLE_CHECK(status.ok(), status);
+  ROLE_CHECK(values.equal(at::zeros({1001})), "a maximum is wrong");
+  // Rank r's part has r rows (rank 0's is empty) and a dtype of its own; the second time large ones, so that nothing
+  // works by buffers alone.
+  for (const int64_t columns : {3, 200000}) {
+    const auto part = [&](int rank) {
+      return at::full({rank, columns}, rank + 1, rank % 2 == 0 ? at::kByte : at::kBFloat16);
+    };
+    std::vector<at::Tensor> parts;
+    for (int rank = 0; rank < options.size; ++rank) {
+      parts.push_back(rank == options.rank ? part(rank) : at::empty_like(part(rank)));
+    }
+    status = (*group)->AllGather(parts);
+    ROLE_CHECK(status.ok(), status);
+    for (int rank = 0; rank < options.size; ++rank) ROLE_CHECK(parts[rank].equal(part(rank)), rank);
+  }
+  ROLE_CHECK(!(*group)->AllGather({at::ones({1})}).ok(), "too few parts were taken");
+  return 0;
+});
+
+TEST(GlooGroupTest, GathersPartsOfAnySizeAndTakesMaxima) {
+  for (const int size : {2, 3, 4}) {
+    Gang gang("gather", size);
+    for (int rank = 0; rank < size; ++rank) EXPECT_EQ(gang.Wait(rank), 0) << "of " << size;
+  }
+}
+
 TEST(GlooGroupTest, SumsAreTheSameBitsOnEveryRank) {
   for (const int size : {2, 3, 4}) {
     Gang gang("sum", size);

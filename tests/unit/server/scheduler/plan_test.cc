@@ -30,5 +30,10 @@ TEST(PlanBlocks, CoversEveryBlockOnceForAllSmallCases) {
   }
 }
 
+TEST(PlanReplicas, GivesEveryWorkerAllBlocks) {
+  EXPECT_EQ(PlanReplicas(6, 3), (std::vector<BlockRange>{{0, 6}, {0, 6}, {0, 6}}));
+  EXPECT_EQ(PlanReplicas(1, 0), (std::vector<BlockRange>{{0, 1}}));
+}
+
 }  // namespace
 }  // namespace calipress::scheduler

@@ -41,6 +41,19 @@ TEST(Queue, ZeroWorkersMeansAllIdleOnesAtMostOnePerBlock) {
   EXPECT_EQ(fleet.Idle("w-4").job, "");
 }
 
+TEST(Queue, ReplicasHaveAllBlocksAndAreAsManyAsSamples) {
+  Fleet fleet;
+  for (const char* worker : {"w-1", "w-2", "w-3", "w-4"}) fleet.Idle(worker);
+  fleet.AddReplicas("a", 2, 0, 3);
+  EXPECT_EQ(fleet.scheduler().Find("a")->attempt.leases.size(), 3u);
+  for (const char* worker : {"w-1", "w-2", "w-3"}) {
+    const Fleet::Order order = fleet.Idle(worker);
+    EXPECT_EQ(order.first_block, 0);
+    EXPECT_EQ(order.end_block, 2);
+  }
+  EXPECT_EQ(fleet.Idle("w-4").job, "");
+}
+
 TEST(Queue, IsFirstComeFirstServed) {
   Fleet fleet;
   fleet.Add("a", 4, 1);

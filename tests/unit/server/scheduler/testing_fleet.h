@@ -32,6 +32,9 @@ class Fleet {
   void Add(const std::string& uid, int blocks, int workers, const std::string& device = "cpu") {
     scheduler_->AddJob({uid, blocks, workers, device}, now_);
   }
+  void AddReplicas(const std::string& uid, int blocks, int workers, int samples) {
+    scheduler_->AddJob({uid, blocks, workers, "cpu", samples}, now_);
+  }
 
   // What the worker was told at its last report.
   struct Order {
