@@ -46,6 +46,7 @@ class ModelCheck {
       CheckGroups(i, step, /*clean=*/violations_.size() == before);
       CheckRuns(i, step);
       CheckPrunedSpqr(i, step);
+      CheckSmoothed(i, step);
     }
     if (recipe_.steps_size() > 0) {
       CheckFused(path, {arch::Role::kQuery, arch::Role::kKey, arch::Role::kValue});
@@ -153,6 +154,22 @@ class ModelCheck {
                                                               ", which another step prunes; quantize with gptq "
                                                               "or rtn, or prune other linears"));
     }
+  }
+
+  // SmoothQuant folds into the norms, which o_proj and down_proj have none of.
+  void CheckSmoothed(int index, const std::string& path) {
+    if (!recipe_.steps(index).has_smoothquant()) return;
+    bool acts = false;
+    for (const auto& block : blocks_) {
+      for (const arch::LinearSpec& linear : block) {
+        if (!Acts(index, linear.module)) continue;
+        if (linear.role != arch::Role::kOutput && linear.role != arch::Role::kDown) return;
+        acts = true;
+      }
+    }
+    if (!acts) return;
+    Refuse(absl::StrCat(path, ".targets"),
+           "match none of q, k, v, gate and up_proj, whose inputs are all that smoothquant changes");
   }
 
   // Runs of an N:M pattern divide the inputs of every linear that the step prunes.

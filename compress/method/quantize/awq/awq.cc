@@ -22,7 +22,7 @@
 namespace calipress::method {
 namespace {
 
-constexpr int kMaxGrid = 1000;
+constexpr int kMaxGrid = 100;
 
 // Whether the second moment fits a linear, and is finite.
 absl::Status CheckMoment(const std::string& module, const at::Tensor& weight, const InputStatistics* statistics) {
