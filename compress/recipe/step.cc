@@ -8,7 +8,9 @@ namespace calipress::recipe {
 
 using checkpoint::QuantizationScheme;
 
-std::vector<std::string> AvailableMethods() { return {"rtn", "gptq", "awq", "smoothquant", "spqr", "magnitude", "wanda", "dsnot"}; }
+std::vector<std::string> AvailableMethods() {
+  return {"rtn", "gptq", "awq", "smoothquant", "spqr", "magnitude", "wanda", "dsnot"};
+}
 
 bool Transforms(const v1::Step& step) { return step.has_smoothquant() || step.has_awq(); }
 

@@ -1,4 +1,5 @@
-// Folding scales into a block: what it computes stays, the statistics follow, and channels that cannot be scaled are not.
+// Folding scales into a block: what it computes stays, the statistics follow, and channels that cannot be scaled are
+// not.
 #include <limits>
 
 #include <ATen/ATen.h>
@@ -103,8 +104,8 @@ TEST(Fold, ChannelsThatCannotBeScaledKeepOne) {
   testing.linear("k_proj").weight[1][1] = 30000.0;
   const InputGroup group = Group(testing, 0);
   at::Tensor asked = at::full({64}, 2.0f);
-  asked[1] = 16.0;   // 30000 * 16 is above what f16 holds
-  asked[2] = 1e-7;   // and so is g / 1e-7
+  asked[1] = 16.0;  // 30000 * 16 is above what f16 holds
+  asked[2] = 1e-7;  // and so is g / 1e-7
   asked[3] = std::numeric_limits<float>::quiet_NaN();
   asked[4] = std::numeric_limits<float>::infinity();
   asked[5] = 0.0;
