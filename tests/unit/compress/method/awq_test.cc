@@ -278,8 +278,9 @@ TEST(Clip, RangesAreThoseOfAPlainSearch) {
       }
     }
     EXPECT_GT(clipped, 20);
-    // Of 72. The largest weight of a symmetric group lies at the middle between two codes, and falls to either side.
-    EXPECT_GE(agreed, symmetric ? 60 : 71);
+    // Of 72. Where both ends are clipped, and at the largest weight of a symmetric group, c lies at the middle between
+    // two codes, and falls to either side.
+    EXPECT_GE(agreed, 60);
   }
 }
 
