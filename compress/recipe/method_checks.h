@@ -16,6 +16,7 @@ void CheckMagnitude(const v1::Recipe& recipe, const v1::Step& step, const std::s
 void CheckWanda(const v1::Recipe& recipe, const v1::Step& step, const std::string& path, const Refuse& refuse);
 void CheckAwq(const v1::Recipe& recipe, const v1::Step& step, const std::string& path, const Refuse& refuse);
 void CheckSmoothQuant(const v1::Recipe& recipe, const v1::Step& step, const std::string& path, const Refuse& refuse);
+void CheckSparseGpt(const v1::Recipe& recipe, const v1::Step& step, const std::string& path, const Refuse& refuse);
 void CheckDsnot(const v1::Recipe& recipe, const v1::Step& step, const std::string& path, const Refuse& refuse);
 
 }  // namespace calipress::recipe

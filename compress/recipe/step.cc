@@ -9,7 +9,7 @@ namespace calipress::recipe {
 using checkpoint::QuantizationScheme;
 
 std::vector<std::string> AvailableMethods() {
-  return {"rtn", "gptq", "awq", "smoothquant", "spqr", "magnitude", "wanda", "dsnot"};
+  return {"rtn", "gptq", "awq", "smoothquant", "spqr", "magnitude", "wanda", "sparsegpt", "dsnot"};
 }
 
 bool Transforms(const v1::Step& step) { return step.has_smoothquant() || step.has_awq(); }

@@ -211,7 +211,7 @@ class Validator {
       case v1::Step::kSmoothquant:
         return CheckSmoothQuant(recipe_, step, absl::StrCat(path, ".smoothquant"), Refusing());
       case v1::Step::kSparsegpt:
-        return RefuseUnavailable(absl::StrCat(path, ".", MethodName(step)));
+        return CheckSparseGpt(recipe_, step, absl::StrCat(path, ".sparsegpt"), Refusing());
       case v1::Step::kDsnot:
         return CheckDsnot(recipe_, step, absl::StrCat(path, ".dsnot"), Refusing());
       case v1::Step::METHOD_NOT_SET:
