@@ -52,9 +52,8 @@ BlockSolver::BlockSolver(StageContext& context, const StepMethods& methods, mode
     linear.steps = steps.StepsFor(linear.spec.module);
     for (const int step : linear.steps) {
       if (const auto* method = methods.method(step, block.index())) needs_[linear.spec.input].Merge(method->needs());
-      const auto* transform = methods.transform(step);
-      for (int input = 0; transform != nullptr && input < kInputs; ++input) {
-        needs_[input].Merge(transform->needs(input));
+      if (const auto* transform = methods.transform(step)) {
+        needs_[linear.spec.input].Merge(transform->needs(linear.spec.input));
       }
     }
   }

@@ -6,9 +6,11 @@
 #include "compress/method/prune/magnitude/magnitude.h"
 #include "compress/method/prune/sparsegpt/sparsegpt.h"
 #include "compress/method/prune/wanda/wanda.h"
+#include "compress/method/quantize/awq/awq.h"
 #include "compress/method/quantize/gptq/gptq.h"
 #include "compress/method/quantize/rtn/rtn.h"
 #include "compress/method/quantize/spqr/spqr.h"
+#include "compress/method/transform/smoothquant/smoothquant.h"
 
 namespace calipress::method {
 namespace {
@@ -30,6 +32,8 @@ constexpr Entry kMethods[] = {
     {v1::Step::kWanda, MakeWanda, nullptr},
     {v1::Step::kDsnot, MakeDsnot, nullptr},
     {v1::Step::kSparsegpt, MakeSparseGpt, nullptr},
+    {v1::Step::kAwq, MakeAwq, MakeAwqTransform},
+    {v1::Step::kSmoothquant, nullptr, MakeSmoothQuant},
 };
 
 absl::StatusOr<Entry> Find(const v1::Step& step) {

@@ -140,7 +140,7 @@ struct TransformBlock {
   std::vector<TransformLinear> linears;
   at::Tensor input_norm;           // [hidden]
   at::Tensor post_attention_norm;  // [hidden]
-  // What a search may run to measure the block's own output; null where nothing can be run.
+  // Of each input: what the transform needs where a linear of it is targeted, and what other steps do.
   std::array<InputStatistics, 4>* statistics = nullptr;
 };
 
@@ -149,7 +149,7 @@ struct TransformBlock {
 class Transform {
  public:
   virtual ~Transform() = default;
-  // For each input of the block.
+  // For each input of the block that has a targeted linear.
   virtual StatisticsNeeds needs(int input) const = 0;
   // Also rescales `block.statistics` to what the changed linears will see. Returns what a user should know.
   virtual absl::StatusOr<std::vector<std::string>> Apply(TransformBlock& block) const = 0;

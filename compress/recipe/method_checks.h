@@ -16,6 +16,8 @@ void CheckGrid(const v1::Rtn& options, const std::string& path, const Refuse& re
 void CheckGrid(const v1::Gptq& options, const std::string& path, const Refuse& refuse);
 void CheckMagnitude(const v1::Recipe& recipe, const v1::Step& step, const std::string& path, const Refuse& refuse);
 void CheckWanda(const v1::Recipe& recipe, const v1::Step& step, const std::string& path, const Refuse& refuse);
+void CheckAwq(const v1::Recipe& recipe, const v1::Step& step, const std::string& path, const Refuse& refuse);
+void CheckSmoothQuant(const v1::Recipe& recipe, const v1::Step& step, const std::string& path, const Refuse& refuse);
 void CheckSparseGpt(const v1::Recipe& recipe, const v1::Step& step, const std::string& path, const Refuse& refuse);
 void CheckDsnot(const v1::Recipe& recipe, const v1::Step& step, const std::string& path, const Refuse& refuse);
 

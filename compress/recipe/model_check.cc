@@ -56,6 +56,7 @@ class ModelCheck {
       CheckBlocks(i, step);
       CheckRuns(i, step);
       CheckPrunedSpqr(i, step);
+      CheckSmoothed(i, step);
       CheckJoint(i, step);
     }
     if (recipe_.steps_size() > 0) {
@@ -182,6 +183,22 @@ class ModelCheck {
                                                               ", which another step prunes; quantize with gptq "
                                                               "or rtn, or prune other linears"));
     }
+  }
+
+  // SmoothQuant folds into the norms, which o_proj and down_proj have none of.
+  void CheckSmoothed(int index, const std::string& path) {
+    if (!recipe_.steps(index).has_smoothquant()) return;
+    bool acts = false;
+    for (const auto& block : blocks_) {
+      for (const arch::LinearSpec& linear : block) {
+        if (!Acts(index, linear.module)) continue;
+        if (linear.role != arch::Role::kOutput && linear.role != arch::Role::kDown) return;
+        acts = true;
+      }
+    }
+    if (!acts) return;
+    Refuse(absl::StrCat(path, ".targets"),
+           "match none of q, k, v, gate and up_proj, whose inputs are all that smoothquant changes");
   }
 
   // A sweep that prunes and quantizes does all that can be done to a linear.

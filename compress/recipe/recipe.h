@@ -44,15 +44,15 @@ std::vector<FieldViolation> ValidateForModel(const v1::Recipe& recipe, const arc
 // Methods of the schema that this version has, by their fields in a step. Validate refuses the others.
 std::vector<std::string> AvailableMethods();
 
-// What a step does to a linear. A joint SparseGPT sweep both prunes and quantizes.
+// What a step does to a linear. AWQ both transforms and quantizes; a joint SparseGPT sweep prunes and quantizes.
 bool Transforms(const v1::Step& step);
 bool Prunes(const v1::Step& step);
 // The N:M text of a step that prunes; empty: unstructured, or it does not prune.
 std::string PatternOf(const v1::Step& step);
 bool Quantizes(const v1::Step& step);
 
-// The steps that act on a linear, in the order in which they act: those that transform, the last that prunes, the last
-// that quantizes. Empty: the linear stays as it is.
+// The steps that act on a linear, in the order in which they act: those that only transform, the last that prunes, the
+// last that quantizes. Empty: the linear stays as it is.
 std::vector<int> StepsFor(const v1::Recipe& recipe, std::string_view module);
 
 // The same with the recipe's patterns compiled once: models have hundreds of linears.

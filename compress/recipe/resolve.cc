@@ -45,7 +45,7 @@ void ResolveSparsity(Method* method) {
   CALIPRESS_DEFAULT(method, sparsity, pattern ? pattern->sparsity() : 0.5);
 }
 
-void ResolveStep(v1::Propagation propagation, v1::Step* step) {
+void ResolveStep(bool sequential, v1::Step* step) {
   *step->mutable_targets() = PatternTexts(TargetsOrDefault(step->targets()));
   *step->mutable_ignore() = PatternTexts(IgnoreOrDefault(step->ignore()));
   switch (step->method_case()) {
@@ -57,8 +57,7 @@ void ResolveStep(v1::Propagation propagation, v1::Step* step) {
       ResolveScheme(gptq);
       CALIPRESS_DEFAULT(gptq, act_order, true);
       CALIPRESS_DEFAULT(gptq, damping, 0.01);
-      // With the original activations no linear sees compressed predecessors, so there is no order to keep.
-      CALIPRESS_DEFAULT(gptq, true_sequential, propagation != v1::PROPAGATION_ORIGINAL);
+      CALIPRESS_DEFAULT(gptq, true_sequential, sequential);
       CALIPRESS_DEFAULT(gptq, block_size, 128);
       if (gptq->on_numeric_failure() == v1::ON_NUMERIC_FAILURE_UNSPECIFIED) {
         gptq->set_on_numeric_failure(v1::ON_NUMERIC_FAILURE_FALLBACK);
@@ -76,7 +75,7 @@ void ResolveStep(v1::Propagation propagation, v1::Step* step) {
       CALIPRESS_DEFAULT(spqr, outlier_threshold, 0.2);
       CALIPRESS_DEFAULT(spqr, act_order, scheme.act_order);
       CALIPRESS_DEFAULT(spqr, damping, 1.0);
-      CALIPRESS_DEFAULT(spqr, true_sequential, propagation != v1::PROPAGATION_ORIGINAL);
+      CALIPRESS_DEFAULT(spqr, true_sequential, sequential);
       if (spqr->on_numeric_failure() == v1::ON_NUMERIC_FAILURE_UNSPECIFIED) {
         spqr->set_on_numeric_failure(v1::ON_NUMERIC_FAILURE_FALLBACK);
       }
@@ -111,9 +110,18 @@ void ResolveStep(v1::Propagation propagation, v1::Step* step) {
       if (dsnot->layers() == v1::Dsnot::LAYERS_UNSPECIFIED) dsnot->set_layers(v1::Dsnot::LAYERS_ATTENTION);
       break;
     }
-    // Refused by Validate: not available yet.
-    case v1::Step::kAwq:
+    case v1::Step::kAwq: {
+      v1::Awq* awq = step->mutable_awq();
+      CALIPRESS_DEFAULT(awq, symmetric, false);
+      ResolveScheme(awq);
+      if (awq->search() == v1::AWQ_SEARCH_UNSPECIFIED) awq->set_search(v1::AWQ_SEARCH_DUO);
+      CALIPRESS_DEFAULT(awq, grid, 20);
+      CALIPRESS_DEFAULT(awq, clip, true);
+      break;
+    }
     case v1::Step::kSmoothquant:
+      CALIPRESS_DEFAULT(step->mutable_smoothquant(), alpha, 0.5);
+      break;
     case v1::Step::METHOD_NOT_SET:
       break;
   }
@@ -151,7 +159,11 @@ v1::Recipe Resolve(const v1::Recipe& recipe, const arch::ArchSpec& spec) {
   v1::Recipe resolved = recipe;
   const int32_t default_length = static_cast<int32_t>(std::min<int64_t>(kDefaultLength, spec.max_positions));
   if (resolved.propagation() == v1::PROPAGATION_UNSPECIFIED) resolved.set_propagation(v1::PROPAGATION_COMPRESSED);
-  for (v1::Step& step : *resolved.mutable_steps()) ResolveStep(resolved.propagation(), &step);
+  // With the original activations no linear sees compressed predecessors, and a step that transforms takes all
+  // statistics of a block before it changes it: no order to keep.
+  const bool sequential = resolved.propagation() != v1::PROPAGATION_ORIGINAL &&
+                          std::none_of(resolved.steps().begin(), resolved.steps().end(), Transforms);
+  for (v1::Step& step : *resolved.mutable_steps()) ResolveStep(sequential, &step);
   if (resolved.has_calibration()) ResolveCalibration(default_length, resolved.mutable_calibration());
   if (resolved.steps_size() > 0 || resolved.has_output()) {
     v1::Output* output = resolved.mutable_output();

@@ -9,10 +9,10 @@ namespace calipress::recipe {
 using checkpoint::QuantizationScheme;
 
 std::vector<std::string> AvailableMethods() {
-  return {"rtn", "gptq", "spqr", "magnitude", "wanda", "sparsegpt", "dsnot"};
+  return {"rtn", "gptq", "awq", "smoothquant", "spqr", "magnitude", "wanda", "sparsegpt", "dsnot"};
 }
 
-bool Transforms(const v1::Step& step) { return step.has_smoothquant(); }
+bool Transforms(const v1::Step& step) { return step.has_smoothquant() || step.has_awq(); }
 
 bool Prunes(const v1::Step& step) {
   return step.has_magnitude() || step.has_wanda() || step.has_sparsegpt() || step.has_dsnot();
@@ -53,7 +53,7 @@ std::vector<int> StepTable::StepsFor(std::string_view module) const {
   for (int i = 0; i < static_cast<int>(entries_.size()); ++i) {
     const Entry& entry = entries_[i];
     if (!MatchesAny(entry.targets, module) || MatchesAny(entry.ignore, module)) continue;
-    if (entry.transforms) steps.push_back(i);
+    if (entry.transforms && !entry.quantizes) steps.push_back(i);
     if (entry.prunes) prunes = i;
     if (entry.quantizes) quantizes = i;
   }

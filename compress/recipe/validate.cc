@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <set>
 
 #include "absl/strings/str_cat.h"
@@ -42,6 +43,7 @@ class Validator {
     } else {
       for (int i = 0; i < recipe_.steps_size(); ++i) CheckStep(absl::StrCat(path, ".steps[", i, "]"), recipe_.steps(i));
     }
+    CheckOrder(path);
     CheckCalibration(absl::StrCat(path, ".calibration"));
     CheckOutput(absl::StrCat(path, ".output"));
     CheckEvaluation(absl::StrCat(path, ".evaluation"));
@@ -191,14 +193,30 @@ class Validator {
       case v1::Step::kWanda:
         return CheckWanda(recipe_, step, absl::StrCat(path, ".wanda"), Refusing());
       case v1::Step::kAwq:
+        return CheckAwq(recipe_, step, absl::StrCat(path, ".awq"), Refusing());
       case v1::Step::kSmoothquant:
-        return RefuseUnavailable(absl::StrCat(path, ".", MethodName(step)));
+        return CheckSmoothQuant(recipe_, step, absl::StrCat(path, ".smoothquant"), Refusing());
       case v1::Step::kSparsegpt:
         return CheckSparseGpt(recipe_, step, absl::StrCat(path, ".sparsegpt"), Refusing());
       case v1::Step::kDsnot:
         return CheckDsnot(recipe_, step, absl::StrCat(path, ".dsnot"), Refusing());
       case v1::Step::METHOD_NOT_SET:
         return Refuse(path, "has no method; add one, like gptq: {bits: 4}");
+    }
+  }
+
+  // A step that transforms changes a block once it has the statistics of all its inputs.
+  void CheckOrder(const std::string& path) {
+    const auto transforms = std::find_if(recipe_.steps().begin(), recipe_.steps().end(), Transforms);
+    if (transforms == recipe_.steps().end()) return;
+    for (int i = 0; i < recipe_.steps_size(); ++i) {
+      const v1::Step& step = recipe_.steps(i);
+      if (!step.gptq().true_sequential() && !step.spqr().true_sequential() && !step.sparsegpt().true_sequential()) {
+        continue;
+      }
+      Refuse(absl::StrCat(path, ".steps[", i, "].", MethodName(step), ".true_sequential"),
+             absl::StrCat("is not possible with ", MethodName(*transforms),
+                          ", which takes the statistics of a whole block before it changes it; remove it"));
     }
   }
 

@@ -14,7 +14,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 sys.path.insert(0, __file__.rsplit("/", 1)[0])
-from checkpoint_bytes import dequantized  # noqa: E402
+from checkpoint_bytes import dequantized, tensors  # noqa: E402
 
 checkpoint, source, *given = sys.argv[1:]
 tokenizer = AutoTokenizer.from_pretrained(checkpoint)
@@ -29,7 +29,12 @@ assert not problems, f"keys that do not fit: {problems}"
 dense = dequantized(checkpoint)
 assert dense, "nothing is quantized"
 twin = AutoModelForCausalLM.from_pretrained(source, dtype=torch.bfloat16)
+own = twin.state_dict()
 with torch.no_grad():
+    # Norms and biases, which methods may change too.
+    for name, tensor in tensors(checkpoint).items():
+        if name in own:
+            own[name].copy_(tensor)
     for module, weight in dense.items():
         twin.get_submodule(module).weight.copy_(weight)
     ours = model(ids).logits.float()

@@ -44,6 +44,8 @@ const std::vector<Subject>& Subjects() {
       {"gptq: {type: float, strategy: block, activations: dynamic}", true},
       {"spqr: {bits: 3, group_size: 16, scale_group_size: 4}", true},
       {"spqr: {bits: 4, group_size: 8, outlier_threshold: 0.05, act_order: false}", true},
+      {"awq: {bits: 4, group_size: 16}", true},
+      {"awq: {bits: 8, group_size: -1, symmetric: true, clip: false}", true},
       {"magnitude: {sparsity: 0.3}", false, 0.3},
       {"magnitude: {pattern: \"4:8\"}", false, 0.5},
       {"wanda: {sparsity: 0.5}", false, 0.5},

@@ -121,6 +121,37 @@ TEST(Pruning, DsnotsDefaults) {
   EXPECT_EQ(resolved.steps(1).dsnot().sparsity(), 0.5);
 }
 
+TEST(Transforming, Defaults) {
+  auto recipe = ParseYaml("steps: [{awq: {}}, {smoothquant: {}}, {gptq: {}}, {spqr: {}}]");
+  ASSERT_TRUE(recipe.ok());
+  const v1::Recipe resolved = Resolve(*recipe, Model());
+  const v1::Awq& awq = resolved.steps(0).awq();
+  EXPECT_EQ(awq.bits(), 4);
+  EXPECT_EQ(awq.group_size(), 128);
+  EXPECT_TRUE(awq.has_symmetric());
+  EXPECT_FALSE(awq.symmetric());
+  EXPECT_EQ(awq.search(), v1::AWQ_SEARCH_DUO);
+  EXPECT_EQ(awq.grid(), 20);
+  EXPECT_TRUE(awq.clip());
+  EXPECT_EQ(resolved.steps(1).smoothquant().alpha(), 0.5);
+  // All statistics of a block are taken before it changes.
+  EXPECT_TRUE(resolved.steps(2).gptq().has_true_sequential());
+  EXPECT_FALSE(resolved.steps(2).gptq().true_sequential());
+  EXPECT_FALSE(resolved.steps(3).spqr().true_sequential());
+}
+
+TEST(Transforming, ActsOnWhatItCanChange) {
+  EXPECT_THAT(Found("steps: [{smoothquant: {}}, {gptq: {group_size: 4}}]"), IsEmpty());
+  EXPECT_THAT(Found("steps: [{smoothquant: {}, targets: ['re:.*(o|down)_proj']}]"),
+              ElementsAre(StartsWith("recipe.steps[0].targets: match none of q, k, v, gate and up_proj")));
+  EXPECT_THAT(Found("steps: [{smoothquant: {}, targets: ['re:.*(q|o)_proj']}]"), IsEmpty());
+  EXPECT_THAT(Found("steps: [{awq: {group_size: 4}}]"), IsEmpty());
+  EXPECT_THAT(Found("steps: [{awq: {group_size: 64}}]"),
+              ElementsAre(StartsWith("recipe.steps[0].awq.group_size: 64 does not divide the 172 inputs of ")));
+  EXPECT_THAT(Found("steps: [{awq: {group_size: 4}}, {gptq: {group_size: 4}}]"),
+              ElementsAre(StartsWith("recipe.steps[0]: acts on no linear")));
+}
+
 TEST(ValidateForModel, OffersTheLargestGroupThatDivides) {
   EXPECT_THAT(Found("steps: [{gptq: {group_size: 64}}]"),
               ElementsAre(AllOf(StartsWith("recipe.steps[0].gptq.group_size: 64 does not divide the 172 inputs of "
@@ -294,7 +325,7 @@ TEST(Presets, ParseValidateAndSaySomething) {
     EXPECT_THAT(Validate(resolved, true, "recipe"), IsEmpty());
     EXPECT_THAT(ValidateForModel(resolved, spec, "recipe"), IsEmpty());
   }
-  EXPECT_THAT(names, ElementsAre("dsnot-60", "fp8-dynamic", "gptq-w4a16", "gptq-w4a16-asym", "rtn-w4a16",
+  EXPECT_THAT(names, ElementsAre("awq-w4a16", "dsnot-60", "fp8-dynamic", "gptq-w4a16", "gptq-w4a16-asym", "rtn-w4a16",
                                  "sparse24-w4a16", "sparsegpt-2of4", "sparsegpt-50", "wanda-2of4", "wanda-50"));
 }
 

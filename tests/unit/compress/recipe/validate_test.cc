@@ -254,8 +254,6 @@ TEST(Grids, DefaultsSayWhatTheSchemeIs) {
 
 TEST(Steps, WhatThisVersionLacksIsRefused) {
   const char* const lacking[][2] = {
-      {"awq: {}", "awq"},
-      {"smoothquant: {}", "smoothquant"},
       {"magnitude: {owl: {}}", "magnitude.owl"},
       {"wanda: {owl: {}}", "wanda.owl"},
       {"sparsegpt: {owl: {}}", "sparsegpt.owl"},
@@ -309,6 +307,51 @@ TEST(Steps, DsnotOptionsHaveRanges) {
     EXPECT_THAT(Found(head + right + "}}]"), IsEmpty()) << right;
   }
   EXPECT_THAT(Found("steps: [{dsnot: {}}]"), ElementsAre(HasSubstr("needs calibration text")));
+}
+
+TEST(Steps, AwqAndSmoothQuantOptionsHaveRanges) {
+  const std::string head = "calibration: {sources: [{text: {uri: a.txt}}]}\nsteps: [{";
+  const char* const wrong[][2] = {
+      {"awq: {bits: 3}", "awq.bits: must be 4 or 8, not 3"},
+      {"awq: {group_size: 0}", "awq.group_size: must be a positive number of columns, or -1"},
+      {"awq: {grid: 0}", "awq.grid: must be 1 to 100, not 0"},
+      {"awq: {grid: 101}", "awq.grid: must be 1 to 100, not 101"},
+      {"smoothquant: {alpha: -0.5}", "smoothquant.alpha: must be 0 to 1, not -0.5"},
+      {"smoothquant: {alpha: 1.5}", "smoothquant.alpha: must be 0 to 1, not 1.5"},
+  };
+  for (const auto& [step, text] : wrong) {
+    EXPECT_THAT(Found(head + step + "}]"), ElementsAre(StartsWith(absl::StrCat("recipe.steps[0].", text))));
+  }
+  for (const char* right : {"awq: {}", "awq: {bits: 8, group_size: -1, symmetric: true, search: activations, grid: 1}",
+                            "smoothquant: {}", "smoothquant: {alpha: 0}", "smoothquant: {alpha: 1}"}) {
+    EXPECT_THAT(Found(head + right + "}]"), IsEmpty()) << right;
+  }
+  EXPECT_THAT(Found("steps: [{awq: {}}]"), ElementsAre(HasSubstr("needs calibration text")));
+  EXPECT_THAT(Found("steps: [{smoothquant: {}}]"), ElementsAre(HasSubstr("needs calibration text")));
+}
+
+TEST(Steps, WhatTransformsTakesNoOrderWithinABlock) {
+  const std::string head = "calibration: {sources: [{text: {uri: a.txt}}]}\nsteps: [";
+  EXPECT_THAT(Found(head + "{smoothquant: {}}, {gptq: {true_sequential: true}}]"),
+              ElementsAre(AllOf(StartsWith("recipe.steps[1].gptq.true_sequential: is not possible with smoothquant"),
+                                HasSubstr("remove it"))));
+  EXPECT_THAT(Found(head + "{gptq: {true_sequential: true}, targets: ['re:.*q_proj']}, {awq: {}}]"),
+              ElementsAre(StartsWith("recipe.steps[0].gptq.true_sequential: is not possible with awq")));
+  EXPECT_THAT(Found(head + "{sparsegpt: {true_sequential: true}}, {awq: {}}]"),
+              ElementsAre(StartsWith("recipe.steps[0].sparsegpt.true_sequential: is not possible with awq")));
+  EXPECT_THAT(Found(head + "{smoothquant: {}}, {gptq: {true_sequential: false}}]"), IsEmpty());
+  EXPECT_THAT(Found(head + "{smoothquant: {}}, {gptq: {}}]"), IsEmpty());
+}
+
+TEST(Steps, AwqActsWhereItQuantizes) {
+  const v1::Recipe recipe = Parsed(
+      "steps: [{awq: {}}, {smoothquant: {}}, {wanda: {}}, "
+      "{gptq: {}, targets: ['re:.*down_proj']}]");
+  EXPECT_EQ(StepsFor(recipe, "a.q_proj"), (std::vector<int>{1, 2, 0}));
+  EXPECT_EQ(StepsFor(recipe, "a.down_proj"), (std::vector<int>{1, 2, 3}));
+  EXPECT_EQ(SchemeOf(recipe.steps(0)), (checkpoint::QuantizationScheme{4, 128, false}));
+  EXPECT_TRUE(Transforms(recipe.steps(0)) && Quantizes(recipe.steps(0)));
+  EXPECT_TRUE(Transforms(recipe.steps(1)) && !Quantizes(recipe.steps(1)));
 }
 
 TEST(Steps, SparseGptOptionsHaveRanges) {

@@ -1,0 +1,153 @@
+#include "compress/method/quantize/awq/awq.h"
+
+#include <algorithm>
+#include <chrono>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <ATen/ATen.h>
+
+#include "compress/base/error.h"
+#include "compress/base/status_macros.h"
+#include "compress/method/quantize/awq/clip.h"
+#include "compress/method/quantize/awq/output_error.h"
+#include "compress/method/quantize/awq/search.h"
+#include "compress/method/quantize/grid.h"
+#include "compress/method/quantize/masked_weight.h"
+#include "compress/method/quantize/scheme.h"
+#include "compress/method/transform/fold.h"
+
+namespace calipress::method {
+namespace {
+
+constexpr int kMaxGrid = 100;
+
+// Whether the second moment fits a linear, and is finite.
+absl::Status CheckMoment(const std::string& module, const at::Tensor& weight, const InputStatistics* statistics) {
+  if (statistics == nullptr || !statistics->second_moment.defined() || statistics->second_moment.dim() != 2 ||
+      statistics->second_moment.size(0) != weight.size(1) || statistics->second_moment.scalar_type() != at::kFloat ||
+      statistics->second_moment.device() != weight.device()) {
+    return DefectError("awq was given no second moments that fit " + module);
+  }
+  // A NaN or Inf of an input reaches the diagonal.
+  if (at::isfinite(statistics->second_moment.diagonal()).all().item<bool>()) return absl::OkStatus();
+  return PreconditionError(reason::kNonFiniteActivations,
+                           "the inputs of " + module +
+                               " hold NaN or Inf (or overflow fp32 when squared); the model breaks on the calibration "
+                               "data: check it on the same text first");
+}
+
+class AwqTransform : public Transform {
+ public:
+  explicit AwqTransform(const awq::SearchOptions& options) : options_(options) {}
+
+  StatisticsNeeds needs(int) const override { return {.second_moment = true, .absolute_sum = true}; }
+
+  absl::StatusOr<std::vector<std::string>> Apply(TransformBlock& block) const override {
+    for (int input = 0; input < 4; ++input) CALIPRESS_RETURN_IF_ERROR(Scale(block, input));
+    return std::vector<std::string>();
+  }
+
+ private:
+  absl::Status Scale(TransformBlock& block, int input) const {
+    const auto takes = [input](const TransformLinear& linear) { return linear.input == input && linear.targeted; };
+    if (std::none_of(block.linears.begin(), block.linears.end(), takes)) return absl::OkStatus();
+    CALIPRESS_ASSIGN_OR_RETURN(const auto group, transform::GroupOf(block, input));
+    if (!group) return absl::OkStatus();
+    InputStatistics* statistics = block.statistics == nullptr ? nullptr : &(*block.statistics)[input];
+    for (const TransformLinear* linear : group->consumers) {
+      if (!linear->targeted) continue;
+      const std::string name = "block " + std::to_string(block.index) + ": " + linear->role;
+      CALIPRESS_RETURN_IF_ERROR(CheckWeight(name, linear->weight, options_.scheme));
+      CALIPRESS_RETURN_IF_ERROR(CheckMoment(name, linear->weight, statistics));
+      if (!statistics->absolute_sum.defined() || statistics->absolute_sum.size(0) != linear->weight.size(1)) {
+        return DefectError("awq was given no absolute sums that fit " + name);
+      }
+    }
+    const awq::SearchResult found = awq::SearchScales(*group, *statistics, options_);
+    if (found.scales.defined()) transform::Fold(*group, found.scales, *statistics);
+    return absl::OkStatus();
+  }
+
+  const awq::SearchOptions options_;
+};
+
+class Awq : public Method {
+ public:
+  Awq(const checkpoint::QuantizationScheme& scheme, bool clip) : scheme_(scheme), clip_(clip) {}
+
+  StatisticsNeeds needs() const override { return {.second_moment = true}; }
+
+  absl::StatusOr<std::vector<LinearResult>> Compress(const std::vector<LinearTask>& tasks,
+                                                     const InputStatistics* statistics) const override {
+    for (const LinearTask& task : tasks) {
+      CALIPRESS_RETURN_IF_ERROR(CheckWeight(task.module, task.weight, scheme_));
+      CALIPRESS_RETURN_IF_ERROR(CheckMoment(task.module, task.weight, statistics));
+    }
+    std::vector<LinearResult> results;
+    for (const LinearTask& task : tasks) results.push_back(Quantize(task, *statistics));
+    return results;
+  }
+
+ private:
+  QuantizedWeight Rounded(const at::Tensor& weight, const Grid& grid) const {
+    return {scheme_, NearestCodes(weight, grid, scheme_), grid.scales, grid.zero_points};
+  }
+
+  LinearResult Quantize(const LinearTask& task, const InputStatistics& statistics) const {
+    const auto start = std::chrono::steady_clock::now();
+    const at::Tensor& moment = statistics.second_moment;
+    const at::Tensor weight = MaskedWeight(task);
+    LinearResult result;
+    result.method = "awq";
+    result.quantized = Rounded(weight, FitMinMaxGrid(weight, scheme_));
+    result.weight = Dequantize(*result.quantized);
+    double error = awq::OutputError(weight, result.weight, moment);
+    // Scores of queries and keys are products of both, which the error of either alone does not show (llm-awq).
+    if (clip_ && task.role != "q_proj" && task.role != "k_proj") {
+      QuantizedWeight clipped = Rounded(weight, awq::FitClippedGrid(weight, scheme_, moment));
+      at::Tensor clipped_weight = Dequantize(clipped);
+      // Groups were clipped one by one; what their errors make together decides.
+      const double clipped_error = awq::OutputError(weight, clipped_weight, moment);
+      if (clipped_error < error) {
+        result.quantized = std::move(clipped);
+        result.weight = std::move(clipped_weight);
+        error = clipped_error;
+      }
+    }
+    const double all = awq::OutputError(weight, at::Tensor(), moment);
+    result.relative_error = all > 0.0 ? std::max(0.0, error) / all : 0.0;
+    result.dead_columns = moment.diagonal().eq(0.0).sum().item<int64_t>();
+    result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    return result;
+  }
+
+  const checkpoint::QuantizationScheme scheme_;
+  const bool clip_;
+};
+
+absl::StatusOr<checkpoint::QuantizationScheme> SchemeOf(const v1::Awq& options) {
+  return MakeScheme("awq", options.bits(), options.group_size(), options.symmetric());
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Transform>> MakeAwqTransform(const v1::Step& step) {
+  const v1::Awq& options = step.awq();
+  CALIPRESS_ASSIGN_OR_RETURN(const auto scheme, SchemeOf(options));
+  if (options.grid() < 1 || options.grid() > kMaxGrid) {
+    return UserError(reason::kInvalidRecipe,
+                     "awq.grid is " + std::to_string(options.grid()) + "; give 1 to " + std::to_string(kMaxGrid));
+  }
+  return std::make_unique<AwqTransform>(
+      awq::SearchOptions{scheme, options.search() != v1::AWQ_SEARCH_ACTIVATIONS, options.grid()});
+}
+
+absl::StatusOr<std::unique_ptr<Method>> MakeAwq(const v1::Step& step) {
+  CALIPRESS_ASSIGN_OR_RETURN(const auto scheme, SchemeOf(step.awq()));
+  return std::make_unique<Awq>(scheme, step.awq().clip());
+}
+
+}  // namespace calipress::method
