@@ -28,10 +28,6 @@ void CheckAmount(const Method& method, const std::string& path, const Refuse& re
   }
 }
 
-void CheckOwl(bool has_owl, const std::string& path, const Refuse& refuse) {
-  if (has_owl) refuse(absl::StrCat(path, ".owl"), "is not available in this version; every block has one sparsity");
-}
-
 }  // namespace
 
 void CheckDsnot(const v1::Recipe&, const v1::Step& step, const std::string& path, const Refuse& refuse) {
@@ -52,12 +48,12 @@ void CheckDsnot(const v1::Recipe&, const v1::Step& step, const std::string& path
 
 void CheckMagnitude(const v1::Recipe&, const v1::Step& step, const std::string& path, const Refuse& refuse) {
   CheckAmount(step.magnitude(), path, refuse);
-  CheckOwl(step.magnitude().has_owl(), path, refuse);
+  CheckOwl(step, path, refuse);
 }
 
 void CheckWanda(const v1::Recipe&, const v1::Step& step, const std::string& path, const Refuse& refuse) {
   CheckAmount(step.wanda(), path, refuse);
-  CheckOwl(step.wanda().has_owl(), path, refuse);
+  CheckOwl(step, path, refuse);
   if (step.wanda().variant() && !step.wanda().pattern().empty()) {
     refuse(absl::StrCat(path, ".variant"), "thresholds by channel have no N:M form; remove it or the pattern");
   }

@@ -241,7 +241,7 @@ TEST(Presets, ParseValidateAndSaySomething) {
     EXPECT_THAT(Validate(resolved, true, "recipe"), IsEmpty());
     EXPECT_THAT(ValidateForModel(resolved, spec, "recipe"), IsEmpty());
   }
-  EXPECT_THAT(names, ElementsAre("dsnot-60", "gptq-w4a16", "gptq-w4a16-asym", "rtn-w4a16", "sparse24-w4a16",
+  EXPECT_THAT(names, ElementsAre("dsnot-60", "gptq-w4a16", "gptq-w4a16-asym", "owl-wanda-70", "rtn-w4a16", "sparse24-w4a16",
                                  "wanda-2of4", "wanda-50"));
 }
 

@@ -196,8 +196,6 @@ TEST(Steps, WhatThisVersionLacksIsRefused) {
   const char* const lacking[][2] = {
       {"awq: {}", "awq"},
       {"smoothquant: {}", "smoothquant"},
-      {"magnitude: {owl: {}}", "magnitude.owl"},
-      {"wanda: {owl: {}}", "wanda.owl"},
       {"sparsegpt: {}", "sparsegpt"},
       {"gptq: {type: float}", "gptq.type"},
       {"rtn: {strategy: tensor}", "rtn.strategy"},
