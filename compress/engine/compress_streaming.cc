@@ -52,8 +52,8 @@ absl::Status CompressStreaming(StageContext& context, const StepMethods& methods
   at::NoGradGuard no_grad;
   BlockWriter writer(context);
   CALIPRESS_ASSIGN_OR_RETURN(auto stream, BlockStream::Create(context, tokens, [&context](int64_t block) {
-    return StreamingBytes(context.spec(), block);
-  }));
+                               return StreamingBytes(context.spec(), block);
+                             }));
   double done = 0;
   for (;;) {
     CALIPRESS_ASSIGN_OR_RETURN(auto window, stream->NextWindow());
@@ -65,8 +65,8 @@ absl::Status CompressStreaming(StageContext& context, const StepMethods& methods
     std::vector<std::unique_ptr<BlockSolver>> solvers(window.size());
     for (size_t i = 0; i < window.size(); ++i) {
       if (context.Finished(window[i]->index()) != nullptr) continue;
-      solvers[i] = std::make_unique<BlockSolver>(context, methods, *window[i],
-                                                 tokens.batches.sequences * tokens.batches.length);
+      solvers[i] =
+          std::make_unique<BlockSolver>(context, methods, *window[i], tokens.batches.sequences * tokens.batches.length);
     }
     CALIPRESS_RETURN_IF_ERROR(stream->Run(
         [&](size_t i, const at::Tensor& hidden) {

@@ -95,8 +95,7 @@ absl::StatusOr<double> OutlierShare(const StageContext& context, const RatedStep
   }
   std::vector<method::owl::InputGroup> list;
   for (auto& [input, group] : groups) list.push_back(std::move(group));
-  return method::owl::OutlierShare(list,
-                                   recipe::OwlOf(context.recipe().steps(step.index))->outlier_threshold());
+  return method::owl::OutlierShare(list, recipe::OwlOf(context.recipe().steps(step.index))->outlier_threshold());
 }
 
 // Shares of this stage's blocks, [steps, blocks of the model] on the CPU; zero elsewhere.
@@ -108,8 +107,8 @@ absl::StatusOr<at::Tensor> StageShares(StageContext& context, const SharedTokens
     context.observer.OnProgress(kRatiosPhase, blocks / all, message);
   };
   CALIPRESS_ASSIGN_OR_RETURN(auto stream, BlockStream::Create(context, tokens, [&context](int64_t block) {
-    return WeightBytes(context.spec(), block);
-  }));
+                               return WeightBytes(context.spec(), block);
+                             }));
   double done = 0.0;
   for (;;) {
     CALIPRESS_ASSIGN_OR_RETURN(const auto window, stream->NextWindow());
@@ -132,7 +131,8 @@ absl::StatusOr<at::Tensor> StageShares(StageContext& context, const SharedTokens
         [&](double share) { report(done + 0.8 * size * share, name + ": statistics"); }));
     for (size_t i = 0; i < window.size(); ++i) {
       CALIPRESS_RETURN_IF_ERROR(context.cancellation.status());
-      report(done + 0.8 * size + 0.2 * static_cast<double>(i), absl::StrCat("block ", window[i]->index(), ": outliers"));
+      report(done + 0.8 * size + 0.2 * static_cast<double>(i),
+             absl::StrCat("block ", window[i]->index(), ": outliers"));
       TimedActivity timed(context.activities, Activity::kSolve);
       for (size_t step = 0; step < steps.size(); ++step) {
         CALIPRESS_ASSIGN_OR_RETURN(const double share, OutlierShare(context, steps[step], *window[i], inputs[i]));
@@ -185,7 +185,8 @@ absl::Status SetLayerRatios(StageContext& context, const SharedTokens& tokens, S
   shares = shares.cpu();
   for (size_t i = 0; i < steps.size(); ++i) {
     const v1::Step& options = context.recipe().steps(steps[i].index);
-    for (v1::LayerRatio& ratio : Ratios(context, steps[i], shares.const_data_ptr<double>() + i * context.spec().blocks)) {
+    for (v1::LayerRatio& ratio :
+         Ratios(context, steps[i], shares.const_data_ptr<double>() + i * context.spec().blocks)) {
       CALIPRESS_RETURN_IF_ERROR(methods->SetForBlock(steps[i].index, ratio.block(),
                                                      recipe::WithRatio(options, ratio.sparsity(), ratio.pattern())));
       if (context.first()) *context.outcome.add_layer_ratios() = std::move(ratio);

@@ -59,9 +59,8 @@ BlockInterior VisitBlockInputs(StageContext& context, const model::Block& block,
 
 BlockInterior AddBlockStatistics(StageContext& context, const model::Block& block, const at::Tensor& hidden,
                                  const model::RotaryTable& rotary, BlockSolver& solver) {
-  return VisitBlockInputs(context, block, hidden, rotary, [&](int input, const at::Tensor& activations) {
-    solver.AddStatistics(input, activations);
-  });
+  return VisitBlockInputs(context, block, hidden, rotary,
+                          [&](int input, const at::Tensor& activations) { solver.AddStatistics(input, activations); });
 }
 
 bool IsTrueSequential(const v1::Recipe& recipe) {

@@ -70,9 +70,9 @@ std::string LinearsText(const v1::Report& report) {
 // The blocks that lose least and most; the report has them all.
 std::string RatiosText(const v1::Report& report) {
   if (report.layer_ratios_size() == 0) return "";
-  const auto [least, most] = std::minmax_element(
-      report.layer_ratios().begin(), report.layer_ratios().end(),
-      [](const v1::LayerRatio& a, const v1::LayerRatio& b) { return a.sparsity() < b.sparsity(); });
+  const auto [least, most] =
+      std::minmax_element(report.layer_ratios().begin(), report.layer_ratios().end(),
+                          [](const v1::LayerRatio& a, const v1::LayerRatio& b) { return a.sparsity() < b.sparsity(); });
   const auto share = [](const v1::LayerRatio& ratio) {
     return absl::StrCat(FormatPercent(ratio.sparsity()), " (block ", ratio.block(),
                         ratio.pattern().empty() ? "" : absl::StrCat(", ", OneLine(ratio.pattern())), ")");

@@ -50,9 +50,8 @@ std::vector<int> Zeros(const std::vector<double>& outlier_shares, const recipe::
   std::vector<size_t> order(centred.size());
   std::iota(order.begin(), order.end(), size_t{0});
   const int sign = surplus > 0 ? 1 : -1;
-  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) {
-    return sign * (more[a] - centred[a]) > sign * (more[b] - centred[b]);
-  });
+  std::stable_sort(order.begin(), order.end(),
+                   [&](size_t a, size_t b) { return sign * (more[a] - centred[a]) > sign * (more[b] - centred[b]); });
   for (int i = 0; i < std::abs(surplus); ++i) more[order[i]] -= sign;
   std::vector<int> zeros(centred.size());
   for (size_t i = 0; i < zeros.size(); ++i) zeros[i] = pattern.zeros - more[i];
