@@ -56,6 +56,8 @@ class BlockSolver {
   };
 
   void TakeStatistics(int input);
+  // For an imatrix, where the recipe asks for one.
+  absl::Status KeepSquareSum(int input);
   absl::Status RunStep(int step, int input, std::vector<Work>& works);
   void Finish(int input, Work& work);
 

@@ -20,7 +20,7 @@ namespace {
 
 absl::Status Compress(StageContext& context) {
   CALIPRESS_ASSIGN_OR_RETURN(StepMethods methods, StepMethods::Make(context.recipe()));
-  const bool needs_statistics = methods.NeedsStatistics();
+  const bool needs_statistics = methods.NeedsStatistics() || context.recipe().output().imatrix();
   SharedTokens tokens;
   const bool needs_ratios = recipe::HasOwl(context.recipe());
   if (needs_statistics || needs_ratios) {

@@ -177,6 +177,30 @@ TEST_F(Stage, LayerRatiosAreOfTheBlocksThatTheStepActsOn) {
   EXPECT_EQ(recorder.blocks[0].linears_size(), 0);
 }
 
+TEST_F(Stage, AnImatrixIsTheSameAfterAResume) {
+  for (const char* step : {"gptq: {group_size: 128}", "rtn: {}"}) {
+    SCOPED_TRACE(step);
+    const std::string yaml = Yaml(step, "output: {imatrix: true}"), name = std::string("imatrix-") + step[0];
+    Recorder whole;
+    auto first = Run(Assignment(yaml, name), whole);
+    ASSERT_TRUE(first.ok()) << first.status();
+    const std::string matrix = Bytes((folder_ / name / "imatrix.gguf").string());
+    EXPECT_EQ(matrix.substr(0, 4), "GGUF");
+    auto assignment = Assignment(yaml, name + "-resumed");
+    for (int block = 0; block < 4; ++block) *assignment.add_finished_blocks() = whole.blocks[block];
+    Recorder resumed;
+    auto second = Run(assignment, resumed);
+    ASSERT_TRUE(second.ok()) << second.status();
+    EXPECT_EQ(Bytes((folder_ / (name + "-resumed") / "imatrix.gguf").string()), matrix);
+    EXPECT_EQ(Bytes(first->shards(0).uri()), Bytes(second->shards(0).uri()));
+    // The checkpoint is the one without.
+    Recorder plain;
+    auto without = Run(Assignment(Yaml(step), name + "-plain"), plain);
+    ASSERT_TRUE(without.ok()) << without.status();
+    EXPECT_EQ(Bytes(first->shards(0).uri()), Bytes(without->shards(0).uri()));
+  }
+}
+
 TEST_F(Stage, StopsWhenCancelled) {
   cancellation_.Cancel(absl::CancelledError("enough"));
   Recorder recorder;

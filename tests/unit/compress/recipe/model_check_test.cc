@@ -213,7 +213,7 @@ TEST(Resolve, AnEvaluationHasNoOutput) {
 }
 
 TEST(Presets, ParseValidateAndSaySomething) {
-  ASSERT_EQ(Presets().size(), 7u);
+  ASSERT_EQ(Presets().size(), 8u);
   std::vector<std::string> names;
   const arch::ArchSpec spec = [] {
     arch::ArchSpec model = Model(256);

@@ -212,6 +212,14 @@ TEST(Steps, WhatThisVersionLacksIsRefused) {
   }
 }
 
+TEST(Validate, AnImatrixNeedsTextAndSteps) {
+  EXPECT_THAT(Found(absl::StrCat(kCalibration, "steps: [{rtn: {}}]\noutput: {imatrix: true}")), IsEmpty());
+  EXPECT_THAT(Found("steps: [{rtn: {}}]\noutput: {imatrix: true}"),
+              ElementsAre(StartsWith("recipe.output.imatrix: takes sums over calibration text")));
+  EXPECT_THAT(Found("evaluation: {perplexity: [{name: a, uri: a.txt}]}\noutput: {imatrix: true}", false),
+              ElementsAre(StartsWith("recipe.output.imatrix: is of jobs with steps")));
+}
+
 TEST(Steps, PruningAmountsAreChecked) {
   const char* const refused[][2] = {
       {"wanda: {sparsity: 1}", "wanda.sparsity"},
