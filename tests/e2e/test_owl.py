@@ -15,7 +15,7 @@ SHARE, LAMBDA, THRESHOLD = 0.7, 0.08, 5
 def ids(tmp_path_factory):
     """32 sequences of 128 ids, written as the file that jobs read."""
     from transformers import AutoTokenizer
-    text = "\n".join(json.loads(line)["text"] for line in HELDOUT.read_text().splitlines()[400:1000])
+    text = "\n".join(json.loads(line)["text"] for line in HELDOUT.read_text().splitlines()[:400])
     tokens = AutoTokenizer.from_pretrained(MODEL)(text)["input_ids"]
     array = np.array(tokens[:32 * 128], dtype=np.int32).reshape(32, 128)
     path = tmp_path_factory.mktemp("ids") / "ids.npy"
@@ -104,8 +104,8 @@ def test_ratios_are_those_of_a_transcription(owl, outlier_shares):
     told = report(owl)["layer_ratios"]
     assert [ratio.get("block", 0) for ratio in told] == list(range(len(outlier_shares)))
     # Sums of products in another order: a few weights at the threshold fall to the other side.
-    assert [ratio["outlier_share"] for ratio in told] == pytest.approx(outlier_shares.tolist(), rel=2e-3)
-    assert ratios(owl) == pytest.approx((SHARE - transcribed(outlier_shares, 2 * LAMBDA)).tolist(), abs=1e-3)
+    assert [ratio["outlier_share"] for ratio in told] == pytest.approx(outlier_shares.tolist(), rel=5e-3)
+    assert ratios(owl) == pytest.approx((SHARE - transcribed(outlier_shares, 2 * LAMBDA)).tolist(), abs=2e-3)
     assert len(set(ratios(owl))) == len(told)
     assert np.mean(ratios(owl)) == pytest.approx(SHARE, abs=1e-12)
 
