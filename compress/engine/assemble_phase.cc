@@ -7,6 +7,7 @@
 #include "compress/base/error.h"
 #include "compress/base/status_macros.h"
 #include "compress/engine/block_file.h"
+#include "compress/engine/imatrix.h"
 #include "compress/engine/shard_plan.h"
 
 namespace calipress::engine {
@@ -20,7 +21,7 @@ std::string BlockUri(const StageContext& context, int64_t block) {
                              : storage::JoinUri(context.assignment.staging_uri(), BlockFileName(block));
 }
 
-// The tensors of a staged block as its header has them, in file order.
+// The checkpoint's tensors of a staged block as its header has them, in file order.
 absl::StatusOr<std::vector<checkpoint::TensorPlan>> StagedTensors(StageContext& context, int64_t block) {
   CALIPRESS_ASSIGN_OR_RETURN(const auto reader,
                              checkpoint::ModelReader::OpenFile(context.store(), BlockUri(context, block)));
@@ -30,7 +31,9 @@ absl::StatusOr<std::vector<checkpoint::TensorPlan>> StagedTensors(StageContext& 
     return std::pair(a.offset, a.bytes) < std::pair(b.offset, b.bytes);
   });
   std::vector<checkpoint::TensorPlan> plan;
-  for (const auto& tensor : tensors) plan.push_back({tensor.name, tensor.dtype, tensor.shape});
+  for (const auto& tensor : tensors) {
+    if (!IsSquareSum(tensor.name)) plan.push_back({tensor.name, tensor.dtype, tensor.shape});
+  }
   return plan;
 }
 
@@ -93,7 +96,11 @@ absl::Status AssembleShards(StageContext& context) {
     TimedActivity timed(context.activities, Activity::kWrite);
     CALIPRESS_RETURN_IF_ERROR(WriteShard(context, shards[i]));
   }
-  return absl::OkStatus();
+  if (!context.first() || !context.recipe().output().imatrix()) return absl::OkStatus();
+  TimedActivity timed(context.activities, Activity::kWrite);
+  std::vector<std::string> uris;
+  for (int64_t block = 0; block < context.spec().blocks; ++block) uris.push_back(BlockUri(context, block));
+  return WriteImatrix(context, uris);
 }
 
 }  // namespace calipress::engine

@@ -7,6 +7,7 @@
 
 #include "compress/base/error.h"
 #include "compress/base/status_macros.h"
+#include "compress/engine/imatrix.h"
 #include "compress/model/weights.h"
 #include "compress/recipe/recipe.h"
 
@@ -127,6 +128,9 @@ std::vector<checkpoint::TensorPlan> BlockFilePlan(const OpenModel& model, const 
       plan.push_back({tensor.name, dtype, tensor.shape});
     }
   }
+  if (recipe.output().imatrix()) {
+    for (auto& sums : SquareSumPlan(model.spec, block.index)) plan.push_back(std::move(sums));
+  }
   return plan;
 }
 
@@ -159,6 +163,9 @@ absl::StatusOr<worker::v1::FinishedBlock> WriteBlockFile(storage::ObjectStore& s
     } else {
       CALIPRESS_RETURN_IF_ERROR(AppendTensor(*writer, result->weight, DtypeOf(model, tensor.name)));
     }
+  }
+  if (recipe.output().imatrix()) {
+    for (const at::Tensor& sums : block.square_sums) CALIPRESS_RETURN_IF_ERROR(AppendTensor(*writer, sums));
   }
   CALIPRESS_RETURN_IF_ERROR(writer->Close());
   for (const auto& [name, result] : block.linears) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <map>
 #include <memory>
 #include <string>
@@ -20,10 +21,12 @@ struct CompressedBlock {
   std::vector<std::pair<std::string, method::LinearResult>> linears;
   // Other tensors that a transform changed (norms, biases, dense weights), by name, in the source's dtype.
   std::map<std::string, at::Tensor> changed;
+  // Square sums of the inputs 0 to 3, fp32 [in]; only where the recipe asks for an imatrix.
+  std::array<at::Tensor, 4> square_sums;
 };
 
 // The tensors of a solved block as the finished checkpoint has them, in its order: packed where a step quantizes the
-// linear, the rest as in the source. The same for every attempt and worker count.
+// linear, the rest as in the source; then the square sums of an imatrix. The same for every attempt and worker count.
 std::vector<checkpoint::TensorPlan> BlockFilePlan(const OpenModel& model, const v1::Recipe& recipe,
                                                   const CompressedBlock& block);
 

@@ -1,5 +1,6 @@
 #include "compress/engine/block_solver.h"
 
+#include <ATen/ops/isfinite.h>
 #include <ATen/ops/sub.h>
 #include <ATen/ops/sum.h>
 #include "absl/strings/str_join.h"
@@ -47,6 +48,9 @@ BlockSolver::BlockSolver(StageContext& context, const StepMethods& methods, mode
     : context_(context), methods_(methods), block_(block), together_(context.replicas() && tokens > 0) {
   result_.index = block.index();
   const recipe::StepTable steps(context.recipe());
+  if (context.recipe().output().imatrix()) {
+    for (auto& needs : needs_) needs.square_sum = true;
+  }
   for (auto& spec : arch::BlockLinears(context.spec(), block.index())) {
     auto& linear = linears_.emplace_back(Linear{std::move(spec), {}});
     linear.steps = steps.StepsFor(linear.spec.module);
@@ -179,7 +183,19 @@ void BlockSolver::Finish(int input, Work& work) {
   result_.linears.emplace_back(work.task.module, std::move(result));
 }
 
+absl::Status BlockSolver::KeepSquareSum(int input) {
+  if (!context_.recipe().output().imatrix()) return absl::OkStatus();
+  CALIPRESS_RETURN_IF_ERROR(TakeStatistics(input));
+  result_.square_sums[input] = statistics_[input].square_sum;
+  if (at::isfinite(result_.square_sums[input]).all().item<bool>()) return absl::OkStatus();
+  return PreconditionError(reason::kNonFiniteActivations,
+                           "input " + std::to_string(input) + " of block " + std::to_string(block_.index()) +
+                               " holds NaN or Inf (or overflows fp32 when squared); the model breaks on the " +
+                               "calibration data: check it on the same text first");
+}
+
 absl::Status BlockSolver::Solve(int input) {
+  CALIPRESS_RETURN_IF_ERROR(KeepSquareSum(input));
   std::vector<Work> works;
   for (const Linear& linear : linears_) {
     if (linear.spec.input != input || linear.steps.empty()) continue;

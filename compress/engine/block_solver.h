@@ -60,6 +60,8 @@ class BlockSolver {
 
   absl::Status TakeStatistics(int input);
   absl::Status TransformHere();
+  // For an imatrix, where the recipe asks for one.
+  absl::Status KeepSquareSum(int input);
   absl::Status RunStep(int step, int input, std::vector<Work>& works);
   void Finish(int input, Work& work);
 

@@ -4,6 +4,7 @@
 #include "compress/base/status_macros.h"
 #include "compress/engine/block_prefetch.h"
 #include "compress/engine/block_solver.h"
+#include "compress/engine/block_stream.h"
 #include "compress/engine/block_writer.h"
 #include "compress/engine/compress_phase.h"
 #include "compress/engine/stage_blocks.h"
@@ -23,12 +24,6 @@ int64_t StreamingBytes(const arch::ArchSpec& spec, int64_t block) {
   }
   return bytes;
 }
-
-// A block that micro-batches are streaming through.
-struct StreamedBlock {
-  std::unique_ptr<model::Block> block;
-  std::unique_ptr<BlockSolver> solver;  // null: an earlier attempt finished it
-};
 
 void Report(StageContext& context, double done, const std::string& message) {
   const double blocks = context.assignment.end_block() - context.assignment.first_block();
@@ -60,72 +55,53 @@ absl::Status CompressWithoutStatistics(StageContext& context, const StepMethods&
 
 absl::Status CompressStreaming(StageContext& context, const StepMethods& methods, const SharedTokens& tokens) {
   at::NoGradGuard no_grad;
-  const int64_t begin = context.assignment.first_block(), end = context.assignment.end_block();
-  const auto rotary = model::MakeRotaryTable(context.spec(), tokens.batches.length, context.device);
-  // Original weights throughout, also of blocks that an earlier attempt has finished: propagation is original.
-  BlockPrefetch blocks(begin, end, [&](int64_t index) {
-    TimedActivity timed(context.activities, Activity::kRead);
-    return model::Block::Load(context.spec(), index, *context.model->weights);
-  });
   BlockWriter writer(context);
-  HiddenSender sender(context.environment.group, context.activities);
-  CALIPRESS_ASSIGN_OR_RETURN(auto inputs, StageInputs::Create(context, tokens));
-  std::vector<at::Tensor> hidden(tokens.batches.count());
-
-  for (int64_t first = begin; first < end;) {
-    std::vector<StreamedBlock> window;
-    int64_t bytes = 0;
-    for (int64_t index = first; index < end; ++index) {
-      bytes += StreamingBytes(context.spec(), index);
-      if (!window.empty() && bytes > context.environment.memory_budget) break;
-      CALIPRESS_ASSIGN_OR_RETURN(model::Block block, blocks.Next());
-      auto& streamed = window.emplace_back();
-      streamed.block = std::make_unique<model::Block>(std::move(block));
-      if (context.Finished(index) == nullptr) {
-        streamed.solver =
-            std::make_unique<BlockSolver>(context, methods, *streamed.block, tokens.all_tokens(), tokens.first_token());
-      }
-    }
-    const int64_t after = first + static_cast<int64_t>(window.size());
-    for (int64_t i = 0; i < tokens.batches.count(); ++i) {
-      CALIPRESS_RETURN_IF_ERROR(context.cancellation.status());
-      Report(context, first - begin + 0.6 * window.size() * i / tokens.batches.count(),
-             "blocks " + std::to_string(first) + ".." + std::to_string(after - 1) + ": statistics");
-      if (first == begin) {
-        CALIPRESS_ASSIGN_OR_RETURN(hidden[i], inputs->Next());
-      }
-      for (const StreamedBlock& streamed : window) {
-        const bool model_ends = streamed.block->index() + 1 == context.spec().blocks;
-        if (!streamed.solver) {
-          TimedActivity timed(context.activities, Activity::kForward);
-          if (!model_ends) hidden[i] = streamed.block->Forward(hidden[i], rotary);
-          continue;
-        }
-        BlockInterior interior = AddBlockStatistics(context, *streamed.block, hidden[i], rotary, *streamed.solver);
-        TimedActivity timed(context.activities, Activity::kForward);
-        hidden[i] = model_ends ? at::Tensor() : streamed.block->AddMlp(interior.hidden, interior.activation);
-      }
-      if (after == end) {
-        if (!context.last()) CALIPRESS_RETURN_IF_ERROR(sender.Put(hidden[i]));
-        hidden[i] = at::Tensor();
-      }
-    }
+  CALIPRESS_ASSIGN_OR_RETURN(auto stream, BlockStream::Create(context, tokens, [&context](int64_t block) {
+                               return StreamingBytes(context.spec(), block);
+                             }));
+  double done = 0;
+  for (;;) {
+    CALIPRESS_ASSIGN_OR_RETURN(auto window, stream->NextWindow());
+    if (window.empty()) break;
+    const double size = static_cast<double>(window.size());
+    const std::string name = "blocks " + std::to_string(window.front()->index()) + ".." +
+                             std::to_string(window.back()->index()) + ": statistics";
+    // Null: an earlier attempt finished the block.
+    std::vector<std::unique_ptr<BlockSolver>> solvers(window.size());
     for (size_t i = 0; i < window.size(); ++i) {
-      if (!window[i].solver) continue;
-      Report(context, first - begin + 0.6 * window.size() + 0.4 * i,
-             "block " + std::to_string(window[i].block->index()) + ": solving");
-      CALIPRESS_RETURN_IF_ERROR(window[i].solver->Transform());
-      for (int input = 0; input < BlockSolver::kInputs; ++input) {
-        CALIPRESS_RETURN_IF_ERROR(window[i].solver->Solve(input));
-      }
-      if (context.Writes(window[i].block->index())) {
-        CALIPRESS_RETURN_IF_ERROR(writer.Write(window[i].solver->TakeResult()));
-      }
-      window[i] = {};
+      if (context.Finished(window[i]->index()) != nullptr) continue;
+      solvers[i] =
+          std::make_unique<BlockSolver>(context, methods, *window[i], tokens.all_tokens(), tokens.first_token());
     }
-    first = after;
+    CALIPRESS_RETURN_IF_ERROR(stream->Run(
+        [&](size_t i, const at::Tensor& hidden) {
+          const bool model_ends = window[i]->index() + 1 == context.spec().blocks;
+          if (!solvers[i]) {
+            TimedActivity timed(context.activities, Activity::kForward);
+            return model_ends ? at::Tensor() : window[i]->Forward(hidden, stream->rotary());
+          }
+          const BlockInterior interior = AddBlockStatistics(context, *window[i], hidden, stream->rotary(), *solvers[i]);
+          TimedActivity timed(context.activities, Activity::kForward);
+          return model_ends ? at::Tensor() : window[i]->AddMlp(interior.hidden, interior.activation);
+        },
+        [&](double share) { Report(context, done + 0.6 * size * share, name); }));
+    for (size_t i = 0; i < window.size(); ++i) {
+      if (!solvers[i]) continue;
+      Report(context, done + 0.6 * size + 0.4 * static_cast<double>(i),
+             "block " + std::to_string(window[i]->index()) + ": solving");
+      CALIPRESS_RETURN_IF_ERROR(solvers[i]->Transform());
+      for (int input = 0; input < BlockSolver::kInputs; ++input) {
+        CALIPRESS_RETURN_IF_ERROR(solvers[i]->Solve(input));
+      }
+      if (context.Writes(window[i]->index())) {
+        CALIPRESS_RETURN_IF_ERROR(writer.Write(solvers[i]->TakeResult()));
+      }
+      solvers[i].reset();
+      window[i].reset();
+    }
+    done += size;
   }
-  CALIPRESS_RETURN_IF_ERROR(sender.Drain());
+  CALIPRESS_RETURN_IF_ERROR(stream->Finish());
   return writer.Finish();
 }
 

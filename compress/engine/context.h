@@ -61,6 +61,7 @@ absl::Status RunPhase(StageContext& context, const std::string& name, const std:
 
 // "calibration-tokens" and so on, as in calipress.v1.Progress.
 inline constexpr char kTokensPhase[] = "calibration-tokens";
+inline constexpr char kRatiosPhase[] = "layer-ratios";
 inline constexpr char kCompressPhase[] = "compress";
 inline constexpr char kEvaluatePhase[] = "evaluate";
 inline constexpr char kAssemblePhase[] = "assemble";

@@ -9,8 +9,10 @@
 #include "compress/engine/compress_phase.h"
 #include "compress/engine/context.h"
 #include "compress/engine/evaluate_phase.h"
+#include "compress/engine/layer_ratios_phase.h"
 #include "compress/engine/tokens.h"
 #include "compress/recipe/loader_warnings.h"
+#include "compress/recipe/owl.h"
 #include "compress/tensor/guard.h"
 
 namespace calipress::engine {
@@ -18,14 +20,19 @@ namespace {
 
 absl::Status Compress(StageContext& context) {
   CALIPRESS_ASSIGN_OR_RETURN(StepMethods methods, StepMethods::Make(context.recipe()));
-  const bool needs_statistics = methods.NeedsStatistics();
+  const bool needs_statistics = methods.NeedsStatistics() || context.recipe().output().imatrix();
   SharedTokens tokens;
-  if (needs_statistics) {
+  const bool needs_ratios = recipe::HasOwl(context.recipe());
+  if (needs_statistics || needs_ratios) {
     CALIPRESS_RETURN_IF_ERROR(RunPhase(context, kTokensPhase, [&]() -> absl::Status {
       context.observer.OnProgress(kTokensPhase, 0.0, "reading calibration data");
       CALIPRESS_ASSIGN_OR_RETURN(tokens, ShareCalibrationTokens(context));
       return absl::OkStatus();
     }));
+  }
+  if (needs_ratios) {
+    CALIPRESS_RETURN_IF_ERROR(
+        RunPhase(context, kRatiosPhase, [&] { return SetLayerRatios(context, tokens, &methods); }));
   }
   return RunPhase(context, kCompressPhase, [&] {
     if (!needs_statistics) return CompressWithoutStatistics(context, methods);

@@ -38,23 +38,29 @@ absl::StatusOr<model::Block> LoadStageBlock(StageContext& context, int64_t index
   return model::Block::Load(context.spec(), index, staged.weights());
 }
 
-BlockInterior AddBlockStatistics(StageContext& context, const model::Block& block, const at::Tensor& hidden,
-                                 const model::RotaryTable& rotary, BlockSolver& solver) {
+BlockInterior VisitBlockInputs(StageContext& context, const model::Block& block, const at::Tensor& hidden,
+                               const model::RotaryTable& rotary, const InputVisitor& visit) {
   auto forward = [&](auto&& body) {
     TimedActivity timed(context.activities, Activity::kForward);
     return body();
   };
   BlockInterior interior;
   at::Tensor input = forward([&] { return block.AttentionInput(hidden); });
-  solver.AddStatistics(0, input);
+  visit(0, input);
   at::Tensor heads = forward([&] { return block.AttentionOutput(input, rotary); });
-  solver.AddStatistics(1, heads);
+  visit(1, heads);
   interior.hidden = forward([&] { return block.AddAttention(hidden, heads); });
   input = forward([&] { return block.MlpInput(interior.hidden); });
-  solver.AddStatistics(2, input);
+  visit(2, input);
   interior.activation = forward([&] { return block.MlpActivation(input); });
-  solver.AddStatistics(3, interior.activation);
+  visit(3, interior.activation);
   return interior;
+}
+
+BlockInterior AddBlockStatistics(StageContext& context, const model::Block& block, const at::Tensor& hidden,
+                                 const model::RotaryTable& rotary, BlockSolver& solver) {
+  return VisitBlockInputs(context, block, hidden, rotary,
+                          [&](int input, const at::Tensor& activations) { solver.AddStatistics(input, activations); });
 }
 
 bool IsTrueSequential(const v1::Recipe& recipe) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 
@@ -34,12 +35,16 @@ class StageInputs {
 // A block of this stage: as an earlier attempt left it where that finished it, from the source otherwise.
 absl::StatusOr<model::Block> LoadStageBlock(StageContext& context, int64_t index);
 
-// One forward of a block as it is, down to what down_proj takes, with statistics of every input that wants them.
-// Returns the hidden states before the MLP and the input of down_proj, from which AddMlp makes the block's output.
+// One forward of a block as it is, down to what down_proj takes; `visit` sees the activations of each input. Returns
+// the hidden states before the MLP and the input of down_proj, from which AddMlp makes the block's output.
 struct BlockInterior {
   at::Tensor hidden;
   at::Tensor activation;
 };
+using InputVisitor = std::function<void(int input, const at::Tensor& activations)>;
+BlockInterior VisitBlockInputs(StageContext& context, const model::Block& block, const at::Tensor& hidden,
+                               const model::RotaryTable& rotary, const InputVisitor& visit);
+// The same with statistics of every input that the solver wants them of.
 BlockInterior AddBlockStatistics(StageContext& context, const model::Block& block, const at::Tensor& hidden,
                                  const model::RotaryTable& rotary, BlockSolver& solver);
 

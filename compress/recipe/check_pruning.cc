@@ -30,10 +30,6 @@ void CheckAmount(const Method& method, const std::string& path, const Refuse& re
   }
 }
 
-void CheckOwl(bool has_owl, const std::string& path, const Refuse& refuse) {
-  if (has_owl) refuse(absl::StrCat(path, ".owl"), "is not available in this version; every block has one sparsity");
-}
-
 }  // namespace
 
 void CheckDsnot(const v1::Recipe&, const v1::Step& step, const std::string& path, const Refuse& refuse) {
@@ -54,7 +50,7 @@ void CheckDsnot(const v1::Recipe&, const v1::Step& step, const std::string& path
 
 void CheckMagnitude(const v1::Recipe&, const v1::Step& step, const std::string& path, const Refuse& refuse) {
   CheckAmount(step.magnitude(), path, refuse);
-  CheckOwl(step.magnitude().has_owl(), path, refuse);
+  CheckOwl(step, path, refuse);
 }
 
 void CheckSparseGpt(const v1::Recipe& recipe, const v1::Step& step, const std::string& path, const Refuse& refuse) {
@@ -63,7 +59,7 @@ void CheckSparseGpt(const v1::Recipe& recipe, const v1::Step& step, const std::s
     if (!right) refuse(absl::StrCat(path, ".", field), std::move(description));
   };
   CheckAmount(sparsegpt, path, refuse);
-  CheckOwl(sparsegpt.has_owl(), path, refuse);
+  CheckOwl(step, path, refuse);
   // 0 is refused: the ladder that climbs by tens where the factorization fails would stay at 0.
   check(!sparsegpt.has_damping() || (sparsegpt.damping() > 0 && sparsegpt.damping() <= 1), "damping",
         absl::StrCat("must be above 0 and at most 1, not ", sparsegpt.damping(),
@@ -87,7 +83,7 @@ void CheckSparseGpt(const v1::Recipe& recipe, const v1::Step& step, const std::s
 
 void CheckWanda(const v1::Recipe&, const v1::Step& step, const std::string& path, const Refuse& refuse) {
   CheckAmount(step.wanda(), path, refuse);
-  CheckOwl(step.wanda().has_owl(), path, refuse);
+  CheckOwl(step, path, refuse);
   if (step.wanda().variant() && !step.wanda().pattern().empty()) {
     refuse(absl::StrCat(path, ".variant"), "thresholds by channel have no N:M form; remove it or the pattern");
   }

@@ -19,6 +19,8 @@ void CheckWanda(const v1::Recipe& recipe, const v1::Step& step, const std::strin
 void CheckAwq(const v1::Recipe& recipe, const v1::Step& step, const std::string& path, const Refuse& refuse);
 void CheckSmoothQuant(const v1::Recipe& recipe, const v1::Step& step, const std::string& path, const Refuse& refuse);
 void CheckSparseGpt(const v1::Recipe& recipe, const v1::Step& step, const std::string& path, const Refuse& refuse);
+// Layer-wise ratios of any step that has them; for the checks of methods that may.
+void CheckOwl(const v1::Step& step, const std::string& path, const Refuse& refuse);
 void CheckDsnot(const v1::Recipe& recipe, const v1::Step& step, const std::string& path, const Refuse& refuse);
 
 }  // namespace calipress::recipe

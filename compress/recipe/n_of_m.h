@@ -14,6 +14,9 @@ struct NOfM {
   bool operator==(const NOfM&) const = default;
 };
 
+// What pruning removes where the recipe does not say.
+inline constexpr double kDefaultSparsity = 0.5;
+
 inline constexpr int kMaxPatternRun = 256;
 
 // "2:4" and the like, 0 < zeros < of <= kMaxPatternRun; nothing where the text is anything else.

@@ -49,6 +49,8 @@ bool Transforms(const v1::Step& step);
 bool Prunes(const v1::Step& step);
 // The N:M text of a step that prunes; empty: unstructured, or it does not prune.
 std::string PatternOf(const v1::Step& step);
+// The share that it removes: the pattern's where it has one, the default where it has neither; 0: it does not prune.
+double SparsityOf(const v1::Step& step);
 bool Quantizes(const v1::Step& step);
 
 // The steps that act on a linear, in the order in which they act: those that only transform, the last that prunes, the

@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "compress/recipe/n_of_m.h"
+#include "compress/recipe/owl.h"
 #include "compress/recipe/pattern.h"
 #include "compress/recipe/recipe.h"
 
@@ -11,6 +12,7 @@ constexpr int32_t kDefaultLength = 2048;
 constexpr int32_t kDefaultSamples = 128;
 // Enough for matrix products to run at full speed, and few enough for a pipeline of stages to fill soon.
 constexpr int64_t kMicroBatchTokens = 1024;
+constexpr double kDefaultOutlierThreshold = 5.0;
 constexpr int64_t kDefaultShardBytes = 5'000'000'000;
 
 // A default is written only where nothing is: what the user gave stays, even where it equals the default.
@@ -42,7 +44,14 @@ void ResolveScheme(Method* method) {
 template <typename Method>
 void ResolveSparsity(Method* method) {
   const auto pattern = ParseNOfM(method->pattern());
-  CALIPRESS_DEFAULT(method, sparsity, pattern ? pattern->sparsity() : 0.5);
+  CALIPRESS_DEFAULT(method, sparsity, pattern ? pattern->sparsity() : kDefaultSparsity);
+}
+
+template <typename Method>
+void ResolveOwl(Method* method) {
+  if (!method->has_owl()) return;
+  CALIPRESS_DEFAULT(method->mutable_owl(), lambda, DefaultLambda(ParseNOfM(method->pattern())));
+  CALIPRESS_DEFAULT(method->mutable_owl(), outlier_threshold, kDefaultOutlierThreshold);
 }
 
 void ResolveStep(bool sequential, v1::Step* step) {
@@ -83,13 +92,16 @@ void ResolveStep(bool sequential, v1::Step* step) {
     }
     case v1::Step::kMagnitude:
       ResolveSparsity(step->mutable_magnitude());
+      ResolveOwl(step->mutable_magnitude());
       break;
     case v1::Step::kWanda:
       ResolveSparsity(step->mutable_wanda());
+      ResolveOwl(step->mutable_wanda());
       break;
     case v1::Step::kSparsegpt: {
       v1::SparseGpt* sparsegpt = step->mutable_sparsegpt();
       ResolveSparsity(sparsegpt);
+      ResolveOwl(sparsegpt);
       CALIPRESS_DEFAULT(sparsegpt, damping, 0.01);
       CALIPRESS_DEFAULT(sparsegpt, block_size, 128);
       // As the reference, unlike GPTQ here.

@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "compress/recipe/n_of_m.h"
 #include "compress/recipe/pattern.h"
 #include "compress/recipe/recipe.h"
 #include "google/protobuf/descriptor.h"
@@ -24,6 +25,25 @@ std::string PatternOf(const v1::Step& step) {
   if (step.has_sparsegpt()) return step.sparsegpt().pattern();
   if (step.has_dsnot()) return step.dsnot().pattern();
   return "";
+}
+
+namespace {
+
+template <typename Method>
+double ShareOf(const Method& method) {
+  if (method.has_sparsity()) return method.sparsity();
+  const auto pattern = ParseNOfM(method.pattern());
+  return pattern ? pattern->sparsity() : kDefaultSparsity;
+}
+
+}  // namespace
+
+double SparsityOf(const v1::Step& step) {
+  if (step.has_magnitude()) return ShareOf(step.magnitude());
+  if (step.has_wanda()) return ShareOf(step.wanda());
+  if (step.has_sparsegpt()) return ShareOf(step.sparsegpt());
+  if (step.has_dsnot()) return ShareOf(step.dsnot());
+  return 0.0;
 }
 
 bool Quantizes(const v1::Step& step) {

@@ -37,7 +37,6 @@ class Validator {
     if (!v1::Sharding_IsValid(recipe_.sharding())) {
       Refuse(absl::StrCat(path, ".sharding"), "must be layers or samples");
     }
-    if (recipe_.output().imatrix()) RefuseUnavailable(absl::StrCat(path, ".output.imatrix"));
     if (recipe_.steps_size() > kMaxSteps) {
       Refuse(absl::StrCat(path, ".steps"), absl::StrCat("at most ", kMaxSteps, " steps"));
     } else {
@@ -120,11 +119,6 @@ class Validator {
              absl::StrCat("must be a positive number of columns, or -1 for one scale per output channel, not ",
                           method.group_size()));
     }
-  }
-
-  // What the schema has and this version does not do yet: refused, never ignored.
-  void RefuseUnavailable(const std::string& path) {
-    Refuse(path, "is not available in this version; `calipress recipes` and the README tell what is");
   }
 
   void CheckSpqr(const std::string& path, const v1::Spqr& spqr) {
@@ -313,8 +307,17 @@ class Validator {
     if (differ) Refuse(path, "spqr has one scheme for all linears, and the steps have several; give dense");
   }
 
+  void CheckImatrix(const std::string& path) {
+    if (!recipe_.output().imatrix()) return;
+    if (recipe_.steps_size() == 0) return Refuse(path, "is of jobs with steps: it is written beside their checkpoint");
+    if (recipe_.calibration().sources_size() == 0) {
+      Refuse(path, "takes sums over calibration text, and the recipe names none; give it with --calibration URI");
+    }
+  }
+
   void CheckOutput(const std::string& path) {
     const v1::Output& output = recipe_.output();
+    CheckImatrix(absl::StrCat(path, ".imatrix"));
     CheckFormat(absl::StrCat(path, ".format"), output.format());
     if (output.has_max_shard_bytes() && output.max_shard_bytes() < 1) {
       Refuse(absl::StrCat(path, ".max_shard_bytes"), "must be at least 1");

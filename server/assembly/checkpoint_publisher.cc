@@ -38,11 +38,13 @@ struct Checkpoint {
   std::optional<std::string> index;       // text of the index, with several shards
   std::vector<std::string> copies;        // taken over from the source
   std::optional<std::string> ids_staged;  // calibration ids, where they still are in staging
+  bool imatrix = false;                   // imatrix.gguf is a part of it
 
   std::vector<std::string> Files() const {
     std::vector<std::string> files = copies;
     for (const auto& shard : shards) files.push_back(shard.file());
     for (const char* file : {kIndex, kRecipe, kReport, fleet::kCalibrationIdsFile, kConfig}) files.emplace_back(file);
+    if (imatrix) files.emplace_back(fleet::kImatrixFile);
     return files;
   }
 };
@@ -106,6 +108,7 @@ absl::StatusOr<Checkpoint> Design(storage::ObjectStore& store, const v1::Compres
   if (checkpoint.shards.size() > 1) checkpoint.index = ShardIndex(checkpoint.shards);
   CALIPRESS_ASSIGN_OR_RETURN(checkpoint.copies, CopiedFiles(store, job.model()));
   CALIPRESS_ASSIGN_OR_RETURN(checkpoint.ids_staged, StagedIds(store, job));
+  checkpoint.imatrix = job.recipe().output().imatrix();
   return checkpoint;
 }
 
@@ -148,6 +151,19 @@ absl::Status MoveShards(storage::ObjectStore& store, const v1::CompressionJob& j
   return absl::OkStatus();
 }
 
+// Where it is not staged any more, a publication that was cut short has moved it.
+absl::Status MoveImatrix(storage::ObjectStore& store, const v1::CompressionJob& job) {
+  const std::string staged = storage::JoinUri(fleet::AttemptStaging(job, job.attempt()), fleet::kImatrixFile);
+  const std::string target = storage::JoinUri(job.output(), fleet::kImatrixFile);
+  CALIPRESS_ASSIGN_OR_RETURN(const bool waits, store.Exists(staged));
+  if (waits) return MoveOver(store, staged, target);
+  CALIPRESS_ASSIGN_OR_RETURN(const bool moved, store.Exists(target));
+  return moved
+             ? absl::OkStatus()
+             : EnvironmentError(reason::kStorageUnavailable,
+                                absl::StrCat(storage::RedactUri(staged), " is gone; another attempt writes it again"));
+}
+
 absl::Status WriteBesides(storage::ObjectStore& store, const v1::CompressionJob& job, const Checkpoint& checkpoint,
                           const v1::Report& report) {
   const auto target = [&](const std::string& name) { return storage::JoinUri(job.output(), name); };
@@ -159,6 +175,7 @@ absl::Status WriteBesides(storage::ObjectStore& store, const v1::CompressionJob&
   if (checkpoint.ids_staged) {
     CALIPRESS_RETURN_IF_ERROR(MoveOver(store, *checkpoint.ids_staged, target(fleet::kCalibrationIdsFile)));
   }
+  if (checkpoint.imatrix) CALIPRESS_RETURN_IF_ERROR(MoveImatrix(store, job));
   CALIPRESS_ASSIGN_OR_RETURN(const std::string json, ToJson(report));
   return store.WriteAll(target(kReport), json);
 }

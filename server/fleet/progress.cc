@@ -11,9 +11,16 @@ struct Phase {
   double weight;
 };
 
+bool HasLayerRatios(const v1::Recipe& recipe) {
+  return std::any_of(recipe.steps().begin(), recipe.steps().end(), [](const v1::Step& step) {
+    return step.magnitude().has_owl() || step.wanda().has_owl() || step.sparsegpt().has_owl();
+  });
+}
+
 std::vector<Phase> PhasesOf(const v1::CompressionJob& job) {
   std::vector<Phase> phases;
   if (job.recipe().calibration().sources_size() > 0) phases.push_back({kTokensPhase, 2});
+  if (HasLayerRatios(job.recipe())) phases.push_back({kRatiosPhase, 30});
   if (job.recipe().steps_size() > 0) phases.push_back({kCompressPhase, 80});
   if (job.recipe().evaluation().perplexity_size() > 0) phases.push_back({kEvaluatePhase, 12});
   if (!job.output().empty()) {

@@ -10,6 +10,7 @@
 namespace calipress::fleet {
 
 inline constexpr std::string_view kTokensPhase = "calibration-tokens";
+inline constexpr std::string_view kRatiosPhase = "layer-ratios";
 inline constexpr std::string_view kCompressPhase = "compress";
 inline constexpr std::string_view kEvaluatePhase = "evaluate";
 inline constexpr std::string_view kAssemblePhase = "assemble";
@@ -21,8 +22,8 @@ struct RankProgress {
   int blocks = 1;
 };
 
-// How far a job is, over all ranks and phases: phases weigh 2 (calibration-tokens), 80 (compress), 12 (evaluate),
-// 5 (assemble) and 1 (publish), those that the job does not have drop out; ranks weigh by their blocks. Finished blocks
+// How far a job is, over all ranks and phases: phases weigh 2 (calibration-tokens), 30 (layer-ratios), 80
+// (compress), 12 (evaluate), 5 (assemble) and 1 (publish), those that the job does not have drop out; ranks weigh by their blocks. Finished blocks
 // count whoever finished them. `message` is left to the caller.
 v1::Progress CombineProgress(const v1::CompressionJob& job, const std::vector<RankProgress>& ranks, int blocks_done);
 

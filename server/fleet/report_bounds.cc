@@ -18,6 +18,7 @@ constexpr int kActivities = 32;
 constexpr int kLinearsPerBlock = 4096;
 constexpr int kEvaluations = 256;
 constexpr int kWarnings = 1000;
+constexpr int kLayerRatios = 100'000;
 
 template <typename T>
 void CutList(T* list, int limit) {
@@ -87,6 +88,8 @@ void BoundStage(worker::v1::StageState* stage) {
   for (v1::EvaluationResult& evaluation : *outcome->mutable_evaluations()) {
     CutString(evaluation.mutable_name(), kLineLimit);
   }
+  CutList(outcome->mutable_layer_ratios(), kLayerRatios);
+  for (v1::LayerRatio& ratio : *outcome->mutable_layer_ratios()) CutString(ratio.mutable_pattern(), kIdLimit);
   CutList(outcome->mutable_warnings(), kWarnings);
   for (std::string& warning : *outcome->mutable_warnings()) CutString(&warning, kLineLimit);
 }

@@ -17,6 +17,9 @@ std::string AttemptStaging(const v1::CompressionJob& job, int attempt);
 // Where rank 0 of an attempt writes the calibration token ids: kCalibrationIdsFile in its staging folder.
 std::string CalibrationIdsUri(const v1::CompressionJob& job, int attempt);
 
+// Written by rank 0 of the attempt that succeeds, where the recipe asks for it.
+inline constexpr char kImatrixFile[] = "imatrix.gguf";
+
 inline constexpr char kCalibrationIdsFile[] = "calibration_ids.npy";
 
 }  // namespace calipress::fleet

@@ -67,6 +67,19 @@ std::string LinearsText(const v1::Report& report) {
   return text + "\n";
 }
 
+// The blocks that lose least and most; the report has them all.
+std::string RatiosText(const v1::Report& report) {
+  if (report.layer_ratios_size() == 0) return "";
+  const auto [least, most] =
+      std::minmax_element(report.layer_ratios().begin(), report.layer_ratios().end(),
+                          [](const v1::LayerRatio& a, const v1::LayerRatio& b) { return a.sparsity() < b.sparsity(); });
+  const auto share = [](const v1::LayerRatio& ratio) {
+    return absl::StrCat(FormatPercent(ratio.sparsity()), " (block ", ratio.block(),
+                        ratio.pattern().empty() ? "" : absl::StrCat(", ", OneLine(ratio.pattern())), ")");
+  };
+  return absl::StrCat("sparsity  ", share(*least), " to ", share(*most), "\n");
+}
+
 std::string CalibrationText(const v1::Report& report) {
   const v1::CalibrationReport& calibration = report.calibration();
   if (calibration.tokens() <= 0) return "";
@@ -119,7 +132,7 @@ std::string EvaluationText(const v1::Report& report) {
 }
 
 std::string ReportText(const v1::Report& report) {
-  std::string text = SizeText(report) + LinearsText(report) + CalibrationText(report);
+  std::string text = SizeText(report) + LinearsText(report) + RatiosText(report) + CalibrationText(report);
   const std::string evaluations = EvaluationText(report);
   if (!evaluations.empty()) absl::StrAppend(&text, text.empty() ? "" : "\n", evaluations);
   absl::StrAppend(&text, PhasesText(report), WarningsText(report));

@@ -4,6 +4,7 @@
 #include <limits>
 #include <sstream>
 
+#include "absl/strings/str_cat.h"
 #include "client/cli/exit_code.h"
 #include "client/cli/output/error_text.h"
 #include "client/cli/output/json.h"
@@ -146,6 +147,19 @@ TEST(SummaryTest, HasEveryFigure) {
                            "solve 5.00 s, forward 2.50 s", "12.5 s", "812.0 MB", "1 warning", "3 dead columns"}) {
     EXPECT_THAT(text, HasSubstr(part));
   }
+}
+
+TEST(SummaryTest, LayerRatiosShowTheirEnds) {
+  v1::Report report;
+  for (int block = 0; block < 3; ++block) {
+    v1::LayerRatio* ratio = report.add_layer_ratios();
+    ratio->set_block(block);
+    ratio->set_sparsity(0.75 - 0.125 * block);
+    ratio->set_pattern(absl::StrCat(6 - block, ":8"));
+  }
+  EXPECT_THAT(ReportText(report), HasSubstr("sparsity  50.0 % (block 2, 4:8) to 75.0 % (block 0, 6:8)\n"));
+  for (auto& ratio : *report.mutable_layer_ratios()) ratio.clear_pattern();
+  EXPECT_THAT(ReportText(report), HasSubstr("sparsity  50.0 % (block 2) to 75.0 % (block 0)\n"));
 }
 
 TEST(SummaryTest, PlainEvaluationHasNoEmptyColumns) {

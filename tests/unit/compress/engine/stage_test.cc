@@ -64,6 +64,75 @@ TEST_F(Stage, MemoryBudgetDoesNotChangeTheBytes) {
   }
 }
 
+TEST_F(Stage, LayerRatiosKeepTheMeanAndComeAgain) {
+  for (const char* step :
+       {"wanda: {sparsity: 0.7, owl: {}}", "magnitude: {sparsity: 0.7, owl: {}}", "wanda: {pattern: '4:8', owl: {}}"}) {
+    SCOPED_TRACE(step);
+    const std::string yaml = Yaml(step), name = std::to_string(std::hash<std::string>()(step));
+    Recorder whole;
+    auto first = Run(Assignment(yaml, name), whole);
+    ASSERT_TRUE(first.ok()) << first.status();
+    EXPECT_THAT(whole.phases, testing::ElementsAre("calibration-tokens", "layer-ratios", "compress", "assemble"));
+    ASSERT_EQ(first->layer_ratios_size(), 6);
+    double sum = 0.0;
+    for (const auto& ratio : first->layer_ratios()) {
+      sum += ratio.sparsity();
+      EXPECT_GT(ratio.outlier_share(), 0.0);
+      for (const auto& linear : whole.blocks[ratio.block()].linears()) {
+        EXPECT_NEAR(linear.sparsity(), ratio.sparsity(), 0.01) << linear.name();
+      }
+    }
+    EXPECT_NEAR(sum / 6, first->layer_ratios(0).pattern().empty() ? 0.7 : 0.5, 1e-9);
+
+    // Another attempt that finds blocks done, and one with a block per window.
+    auto assignment = Assignment(yaml, name + "-resumed");
+    for (const int block : {0, 1, 4}) *assignment.add_finished_blocks() = whole.blocks[block];
+    Recorder resumed;
+    auto second = Run(assignment, resumed, /*budget=*/1);
+    ASSERT_TRUE(second.ok()) << second.status();
+    EXPECT_EQ(resumed.blocks.size(), 3u);
+    for (int block = 0; block < 6; ++block) {
+      EXPECT_EQ(second->layer_ratios(block).SerializeAsString(), first->layer_ratios(block).SerializeAsString());
+    }
+    EXPECT_EQ(Bytes(first->shards(0).uri()), Bytes(second->shards(0).uri()));
+  }
+}
+
+TEST_F(Stage, LayerRatiosAreOfTheBlocksThatTheStepActsOn) {
+  Recorder recorder;
+  auto outcome =
+      Run(Assignment(Yaml("wanda: {sparsity: 0.5, owl: {}}, targets: ['re:model\\.layers\\.[135]\\..*']"), "some"),
+          recorder);
+  ASSERT_TRUE(outcome.ok()) << outcome.status();
+  ASSERT_EQ(outcome->layer_ratios_size(), 3);
+  EXPECT_EQ(outcome->layer_ratios(1).block(), 3);
+  EXPECT_EQ(recorder.blocks[0].linears_size(), 0);
+}
+
+TEST_F(Stage, AnImatrixIsTheSameAfterAResume) {
+  for (const char* step : {"gptq: {group_size: 128}", "rtn: {}"}) {
+    SCOPED_TRACE(step);
+    const std::string yaml = Yaml(step, "output: {imatrix: true}"), name = std::string("imatrix-") + step[0];
+    Recorder whole;
+    auto first = Run(Assignment(yaml, name), whole);
+    ASSERT_TRUE(first.ok()) << first.status();
+    const std::string matrix = Bytes((folder_ / name / "imatrix.gguf").string());
+    EXPECT_EQ(matrix.substr(0, 4), "GGUF");
+    auto assignment = Assignment(yaml, name + "-resumed");
+    for (int block = 0; block < 4; ++block) *assignment.add_finished_blocks() = whole.blocks[block];
+    Recorder resumed;
+    auto second = Run(assignment, resumed);
+    ASSERT_TRUE(second.ok()) << second.status();
+    EXPECT_EQ(Bytes((folder_ / (name + "-resumed") / "imatrix.gguf").string()), matrix);
+    EXPECT_EQ(Bytes(first->shards(0).uri()), Bytes(second->shards(0).uri()));
+    // The checkpoint is the one without.
+    Recorder plain;
+    auto without = Run(Assignment(Yaml(step), name + "-plain"), plain);
+    ASSERT_TRUE(without.ok()) << without.status();
+    EXPECT_EQ(Bytes(first->shards(0).uri()), Bytes(without->shards(0).uri()));
+  }
+}
+
 TEST_F(Stage, StopsWhenCancelled) {
   cancellation_.Cancel(absl::CancelledError("enough"));
   Recorder recorder;

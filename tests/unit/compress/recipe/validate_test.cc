@@ -252,20 +252,12 @@ TEST(Grids, DefaultsSayWhatTheSchemeIs) {
   EXPECT_EQ(scheme("strategy: group"), (checkpoint::QuantizationScheme{4, 128, true}));
 }
 
-TEST(Steps, WhatThisVersionLacksIsRefused) {
-  const char* const lacking[][2] = {
-      {"magnitude: {owl: {}}", "magnitude.owl"},
-      {"wanda: {owl: {}}", "wanda.owl"},
-      {"sparsegpt: {owl: {}}", "sparsegpt.owl"},
-  };
-  for (const auto& [step, field] : lacking) {
-    const v1::Recipe recipe =
-        Parsed("calibration: {sources: [{text: {uri: a.txt}}]}\nsteps: [{" + std::string(step) + "}]");
-    const auto violations = Validate(recipe, /*has_output=*/true, "recipe");
-    ASSERT_EQ(violations.size(), 1u) << step;
-    EXPECT_EQ(violations[0].field, "recipe.steps[0]." + std::string(field));
-    EXPECT_NE(violations[0].description.find("not available in this version"), std::string::npos) << step;
-  }
+TEST(Validate, AnImatrixNeedsTextAndSteps) {
+  EXPECT_THAT(Found(absl::StrCat(kCalibration, "steps: [{rtn: {}}]\noutput: {imatrix: true}")), IsEmpty());
+  EXPECT_THAT(Found("steps: [{rtn: {}}]\noutput: {imatrix: true}"),
+              ElementsAre(StartsWith("recipe.output.imatrix: takes sums over calibration text")));
+  EXPECT_THAT(Found("evaluation: {perplexity: [{name: a, uri: a.txt}]}\noutput: {imatrix: true}", false),
+              ElementsAre(StartsWith("recipe.output.imatrix: is of jobs with steps")));
 }
 
 TEST(Steps, PruningAmountsAreChecked) {

@@ -167,6 +167,18 @@ TEST_F(CheckpointPublisherTest, OneShardNeedsNoIndex) {
                                              "report.json", "calibration_ids.npy", "model.safetensors"}));
 }
 
+TEST_F(CheckpointPublisherTest, AnImatrixComesFromTheAttemptThatSucceeded) {
+  Use("calibration: {sources: [{text: {uri: a.txt}}]}\nsteps: [{rtn: {bits: 4, group_size: 8}}]\n"
+      "output: {imatrix: true}");
+  Stage(1);
+  EXPECT_EQ(ErrorReason(Publish()), reason::kStorageUnavailable);
+  WriteFile(storage::JoinUri(fleet::AttemptStaging(job_, 2), "imatrix.gguf"), "sums");
+  ASSERT_TRUE(Publish().ok()) << Publish();
+  EXPECT_EQ(ReadFile(folder_ / "out/imatrix.gguf"), "sums");
+  // Once more, as after a restart.
+  EXPECT_TRUE(Publish().ok()) << Publish();
+}
+
 TEST_F(CheckpointPublisherTest, LeavesDenseLinearsOutOfTheScheme) {
   Use("steps: [{ignore: [lm_head, model.layers.0.mlp.down_proj], rtn: {bits: 4, group_size: 8}}]");
   Stage(1);

@@ -75,6 +75,7 @@ TEST_F(CoordinatorRun, RunsAJobToItsPublishedEnd) {
   auto* outcome = w1.stage().mutable_outcome();
   outcome->mutable_calibration()->set_tokens(77);
   outcome->add_warnings("dead columns");
+  outcome->add_layer_ratios()->set_sparsity(0.6);
   outcome->add_shards()->set_file("model-00001-of-00002.safetensors");
   w1.End(absl::OkStatus());
   EXPECT_FALSE(w1.assigned());
@@ -103,6 +104,8 @@ TEST_F(CoordinatorRun, RunsAJobToItsPublishedEnd) {
   const v1::Report& report = job.report();
   EXPECT_EQ(report.output_bytes(), 1234);
   EXPECT_EQ(report.calibration().tokens(), 77);
+  ASSERT_EQ(report.layer_ratios_size(), 1);
+  EXPECT_EQ(report.layer_ratios(0).sparsity(), 0.6);
   EXPECT_THAT(report.warnings(), ElementsAre("dead columns"));
   EXPECT_EQ(report.evaluations(0).name(), "stories");
   EXPECT_EQ(report.peak_memory_bytes(), 5000);

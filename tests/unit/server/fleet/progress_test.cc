@@ -52,6 +52,16 @@ TEST(Progress, PhasesThatAJobDoesNotHaveDropOut) {
   EXPECT_NEAR(CombineProgress(job, {{&evaluate, 1}}, 0).fraction(), 0.5, 1e-9);
 }
 
+TEST(Progress, LayerRatiosCountWhereAStepHasThem) {
+  v1::CompressionJob job = WholeJob();
+  job.mutable_recipe()->mutable_steps(0)->mutable_wanda()->mutable_owl();
+  const auto ratios = Stage("layer-ratios", 0.5, {"calibration-tokens"});
+  const v1::Progress progress = CombineProgress(job, {{&ratios, 1}}, 0);
+  EXPECT_NEAR(progress.fraction(), (2 + 15) / 130.0, 1e-9);
+  EXPECT_EQ(progress.phase(), "layer-ratios");
+  EXPECT_TRUE(PastPreparation({{&ratios, 1}}));
+}
+
 TEST(Progress, OnlyPublishingIsLeftWhenEveryRankIsDone) {
   worker::v1::StageState done;
   done.mutable_outcome()->mutable_status();
