@@ -12,6 +12,9 @@
 
 namespace calipress::checkpoint {
 
+class LinearFormat;
+const LinearFormat& PackQuantized();
+
 // What shares a scale.
 enum class Strategy { kGroup, kChannel, kTensor, kBlock };
 // Numbers that codes stand for; kFloat is F8_E4M3 ("fn": largest 448, no infinity).
@@ -97,7 +100,8 @@ struct QuantizationConfig {
   std::vector<QuantizationScheme> schemes;        // one per config group
   std::vector<std::vector<std::string>> targets;  // of each group
   std::vector<std::string> ignore;
-  std::optional<SpqrQuantization> spqr;  // instead of groups: a checkpoint in SpQR's layout
+  const LinearFormat* format = &PackQuantized();  // of the linears that have a scheme: formats/linear_format.h
+  std::optional<SpqrQuantization> spqr;           // instead of groups: a checkpoint in SpQR's layout
   bool empty() const { return schemes.empty() && !spqr; }
   // Null where the module is dense, or in SpQR's layout.
   const QuantizationScheme* SchemeOf(std::string_view module) const;

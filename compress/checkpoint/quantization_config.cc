@@ -4,6 +4,7 @@
 #include "compress/base/status_macros.h"
 #include "compress/checkpoint/compressed_tensors.h"
 #include "compress/checkpoint/corrupt.h"
+#include "compress/checkpoint/formats/config_entry.h"
 #include "compress/checkpoint/json_nesting.h"
 #include "nlohmann/json.hpp"
 #include "re2/re2.h"
@@ -31,7 +32,7 @@ Json WeightsEntry(const QuantizationScheme& scheme) {
 absl::Status Unsupported(std::string_view what) {
   return PreconditionError(reason::kUnsupportedModel,
                            "quantization_config: " + std::string(what) +
-                               "; calipress reads compressed-tensors in the pack-quantized format, and spqr");
+                               "; calipress reads compressed-tensors in the pack-quantized format, gptq, awq and spqr");
 }
 
 absl::StatusOr<QuantizationScheme> ReadScheme(const Json& weights) {
@@ -149,6 +150,11 @@ absl::StatusOr<QuantizationConfig> ParseQuantizationConfig(std::string_view conf
   if (!entry->is_object()) return Unsupported("it is not an object");
   CALIPRESS_ASSIGN_OR_RETURN(parsed.spqr, ParseSpqrConfig(config_json));
   if (parsed.spqr) return parsed;
+  const Json quantizer = entry->value("quant_method", Json());
+  if (quantizer == "gptq" || quantizer == "awq") {
+    CALIPRESS_RETURN_IF_ERROR(quantizer == "gptq" ? ReadGptqEntry(*entry, &parsed) : ReadAwqEntry(*entry, &parsed));
+    return parsed;
+  }
   if (entry->value("quant_method", Json()) != "compressed-tensors") {
     return Unsupported("quant_method is " + Printable(entry->value("quant_method", Json()).dump()));
   }

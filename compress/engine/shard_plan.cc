@@ -5,6 +5,7 @@
 #include <set>
 
 #include "compress/engine/block_file.h"
+#include "compress/recipe/recipe.h"
 
 namespace calipress::engine {
 namespace {
@@ -21,13 +22,13 @@ bool IsDerived(const arch::ArchSpec& spec, const std::string& name) {
          (spec.tied_embeddings && name == std::string(arch::HeadModule(spec)) + ".weight");
 }
 
-std::vector<PlannedTensor> AllTensors(const OpenModel& model,
+std::vector<PlannedTensor> AllTensors(const OpenModel& model, const v1::Recipe& recipe,
                                       const std::vector<std::vector<checkpoint::TensorPlan>>& blocks) {
   std::vector<PlannedTensor> all, tail;
   std::set<std::string> known;
   auto source = [&](const std::string& name, std::vector<PlannedTensor>* to) {
     const checkpoint::TensorInfo* info = model.reader->Find(name);
-    if (info != nullptr) to->push_back({{info->name, info->dtype, info->shape}, -1});
+    if (info != nullptr) to->push_back({{info->name, recipe::StoredDtype(recipe, info->dtype), info->shape}, -1});
   };
   for (const auto& outer : arch::OuterTensors(model.spec)) {
     known.insert(outer.name);
@@ -66,7 +67,7 @@ std::vector<PlannedShard> PlanShards(const OpenModel& model, const v1::Recipe& r
   const int64_t limit = recipe.output().has_max_shard_bytes() ? recipe.output().max_shard_bytes() : kDefaultShardBytes;
   std::vector<PlannedShard> shards;
   int64_t filled = 0;
-  for (auto& planned : AllTensors(model, blocks)) {
+  for (auto& planned : AllTensors(model, recipe, blocks)) {
     const int64_t bytes = checkpoint::TensorBytes(planned.tensor);
     if (shards.empty() || (filled > 0 && filled + bytes > limit)) {
       shards.emplace_back();

@@ -11,7 +11,7 @@ namespace calipress::engine {
 // A tensor of the finished checkpoint, and where its bytes are.
 struct PlannedTensor {
   checkpoint::TensorPlan tensor;
-  int64_t block = -1;  // in that block's staged file; -1: in the source model, as it is
+  int64_t block = -1;  // in that block's staged file; -1: in the source model, perhaps in another dtype
 };
 
 struct PlannedShard {

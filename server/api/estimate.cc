@@ -59,16 +59,17 @@ int64_t ForwardBytes(const arch::ArchSpec& spec, int64_t tokens, int64_t length)
 
 int64_t OutputBytes(const v1::Recipe& recipe, const SourceModel& model) {
   const arch::ArchSpec& spec = model.spec;
+  const Dtype dtype = recipe::StoredDtype(recipe, spec.dtype);
   const auto plan_bytes = [&](const std::string& name, const std::vector<int64_t>& shape) {
-    return checkpoint::TensorBytes({name, spec.dtype, shape});
+    return checkpoint::TensorBytes({name, dtype, shape});
   };
-  int64_t bytes = model.outer_bytes;
+  int64_t bytes = model.outer_bytes / DtypeBytes(spec.dtype) * DtypeBytes(dtype);
   for (int64_t block = 0; block < spec.blocks; ++block) {
     for (const arch::TensorSpec& tensor : arch::BlockTensors(spec, block))
       bytes += plan_bytes(tensor.name, tensor.shape);
     for (const arch::LinearSpec& linear : arch::BlockLinears(spec, block)) {
       bytes -= plan_bytes(linear.module, {linear.out, linear.in});
-      for (const checkpoint::TensorPlan& plan : recipe::LinearTensors(recipe, linear, spec.dtype)) {
+      for (const checkpoint::TensorPlan& plan : recipe::LinearTensors(recipe, linear, dtype)) {
         bytes += checkpoint::TensorBytes(plan);
       }
     }

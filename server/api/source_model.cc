@@ -6,6 +6,7 @@
 #include "absl/strings/str_join.h"
 #include "compress/base/error.h"
 #include "compress/base/status_macros.h"
+#include "compress/checkpoint/formats/linear_format.h"
 #include "compress/checkpoint/safetensors.h"
 #include "compress/tokenizer/tokenizer.h"
 
@@ -75,8 +76,8 @@ std::vector<checkpoint::TensorPlan> PackedPlan(const arch::LinearSpec& linear,
                                                const TensorCheck& check) {
   const checkpoint::SpqrScheme* spqr = quantization.SpqrSchemeOf(linear.module);
   if (spqr == nullptr) {
-    return checkpoint::PackedLinearPlan(linear.module, linear.out, linear.in, *quantization.SchemeOf(linear.module),
-                                        dtype);
+    return quantization.format->Plan(linear.module, linear.out, linear.in, *quantization.SchemeOf(linear.module),
+                                     dtype);
   }
   // Their count is in the offsets, which are not read here; columns and values have to agree on it.
   return checkpoint::SpqrLinearPlan(linear.module, linear.out, linear.in, *spqr, dtype,

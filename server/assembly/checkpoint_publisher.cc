@@ -13,6 +13,7 @@
 #include "compress/base/error.h"
 #include "compress/base/log.h"
 #include "compress/base/status_macros.h"
+#include "compress/checkpoint/formats/linear_format.h"
 #include "compress/checkpoint/safetensors.h"
 #include "server/assembly/expected_tensors.h"
 #include "server/assembly/marker.h"
@@ -35,6 +36,7 @@ constexpr int64_t kLargestReport = 256 << 20;
 struct Checkpoint {
   Shards shards;
   std::string config;                     // text of config.json
+  std::string repeated_config;            // name of a file that repeats its quantization_config; empty: none
   std::optional<std::string> index;       // text of the index, with several shards
   std::vector<std::string> copies;        // taken over from the source
   std::optional<std::string> ids_staged;  // calibration ids, where they still are in staging
@@ -42,6 +44,7 @@ struct Checkpoint {
   std::vector<std::string> Files() const {
     std::vector<std::string> files = copies;
     for (const auto& shard : shards) files.push_back(shard.file());
+    if (!repeated_config.empty()) files.push_back(repeated_config);
     for (const char* file : {kIndex, kRecipe, kReport, fleet::kCalibrationIdsFile, kConfig}) files.emplace_back(file);
     return files;
   }
@@ -100,8 +103,9 @@ absl::StatusOr<Checkpoint> Design(storage::ObjectStore& store, const v1::Compres
   } else if (linears.quantized.empty()) {
     checkpoint.config = source_config;
   } else {
-    CALIPRESS_ASSIGN_OR_RETURN(checkpoint.config,
-                               checkpoint::QuantizedConfig(source_config, linears.quantized, linears.dense));
+    const auto& format = *checkpoint::FindLinearFormat(job.recipe().output().format());
+    CALIPRESS_ASSIGN_OR_RETURN(checkpoint.config, format.Config(source_config, linears.quantized, linears.dense));
+    checkpoint.repeated_config = format.repeated_config();
   }
   if (checkpoint.shards.size() > 1) checkpoint.index = ShardIndex(checkpoint.shards);
   CALIPRESS_ASSIGN_OR_RETURN(checkpoint.copies, CopiedFiles(store, job.model()));
@@ -152,6 +156,10 @@ absl::Status WriteBesides(storage::ObjectStore& store, const v1::CompressionJob&
                           const v1::Report& report) {
   const auto target = [&](const std::string& name) { return storage::JoinUri(job.output(), name); };
   if (checkpoint.index) CALIPRESS_RETURN_IF_ERROR(store.WriteAll(target(kIndex), *checkpoint.index));
+  if (!checkpoint.repeated_config.empty()) {
+    CALIPRESS_ASSIGN_OR_RETURN(const std::string repeated, checkpoint::RepeatedConfig(checkpoint.config));
+    CALIPRESS_RETURN_IF_ERROR(store.WriteAll(target(checkpoint.repeated_config), repeated));
+  }
   for (const std::string& name : checkpoint.copies) {
     CALIPRESS_RETURN_IF_ERROR(CopyFile(store, job.model(), job.output(), name));
   }

@@ -1,0 +1,80 @@
+// compressed-tensors' pack-quantized format behind linear_format.h; packing.cc and quantization_config.cc have the
+// rest.
+#include "compress/base/status_macros.h"
+#include "compress/checkpoint/formats/linear_tensors.h"
+
+namespace calipress::checkpoint {
+namespace {
+
+class PackQuantizedFormat : public LinearFormat {
+ public:
+  std::string_view name() const override { return "compressed-tensors"; }
+  bool holds_f16() const override { return false; }
+
+  std::vector<Misfit> SchemeMisfits(const QuantizationScheme&) const override { return {}; }
+  std::string ShapeMisfit(const QuantizationScheme&, int64_t, int64_t) const override { return {}; }
+  std::string ModelMisfit(const std::vector<QuantizedModule>&, const std::vector<std::string>&) const override {
+    return {};
+  }
+
+  std::vector<TensorPlan> Plan(std::string_view module, int64_t out, int64_t in, const QuantizationScheme& scheme,
+                               Dtype scale_dtype) const override {
+    return PackedLinearPlan(module, out, in, scheme, scale_dtype);
+  }
+
+  absl::Status Encode(const CodesView& view, const ByteSink& sink) const override {
+    const int bits = view.scheme.bits;
+    const int64_t groups = view.Groups();
+    std::vector<int32_t> words(view.out * PackedWords(view.in, bits));
+    PackRows(view.codes, view.out, view.in, bits, words.data());
+    CALIPRESS_RETURN_IF_ERROR(sink(words.data(), static_cast<int64_t>(words.size() * sizeof(int32_t))));
+    CALIPRESS_RETURN_IF_ERROR(sink(view.scales, view.out * groups * DtypeBytes(view.dtype)));
+    const int64_t shape[2] = {view.out, view.in};
+    CALIPRESS_RETURN_IF_ERROR(sink(shape, sizeof shape));
+    if (view.scheme.symmetric) return absl::OkStatus();
+    words.resize(PackedWords(view.out, bits) * groups);
+    PackColumns(view.zero_points, view.out, groups, bits, words.data());
+    return sink(words.data(), static_cast<int64_t>(words.size() * sizeof(int32_t)));
+  }
+
+  absl::StatusOr<CodesLinear> Decode(std::string_view module, int64_t out, int64_t in, const QuantizationScheme& scheme,
+                                     const TensorSource& source, const RowRunner& run) const override {
+    CALIPRESS_RETURN_IF_ERROR(CheckGroups(module, out, in, scheme));
+    const LinearTensors tensors(module, source);
+    CodesLinear linear{scheme, out, in, {}, {}, {}, {}};
+    const int64_t groups = scheme.Groups(in), row_words = PackedWords(in, scheme.bits);
+    CALIPRESS_ASSIGN_OR_RETURN(const auto shape, tensors.TakeIntegers("weight_shape", {2}));
+    if (!shape)
+      return tensors.Broken("weight_shape", "is missing from the checkpoint; config.json says that the model has it");
+    if (*shape != std::vector<int64_t>{out, in}) {
+      return tensors.Broken("weight_shape",
+                            "says " + ShapeText(*shape) + "; by config.json the linear has " + ShapeText({out, in}));
+    }
+    CALIPRESS_ASSIGN_OR_RETURN(const auto words, tensors.TakeWords("weight_packed", {out, row_words}));
+    CALIPRESS_RETURN_IF_ERROR(tensors.TakeScales("weight_scale", {out, groups}, &linear));
+    linear.codes.resize(out * in);
+    run(out, [&](int64_t begin, int64_t end) {
+      UnpackRows(words.data() + begin * row_words, end - begin, in, scheme.bits, linear.codes.data() + begin * in);
+    });
+    if (scheme.symmetric) return linear;
+    CALIPRESS_ASSIGN_OR_RETURN(const auto zeros,
+                               tensors.TakeWords("weight_zero_point", {PackedWords(out, scheme.bits), groups}));
+    linear.zero_points.resize(out * groups);
+    UnpackColumns(zeros.data(), out, groups, scheme.bits, linear.zero_points.data());
+    return linear;
+  }
+
+  absl::StatusOr<std::string> Config(std::string_view source_config, const std::vector<QuantizedModule>& modules,
+                                     const std::vector<std::string>& dense) const override {
+    return QuantizedConfig(source_config, modules, dense);
+  }
+};
+
+}  // namespace
+
+const LinearFormat& PackQuantized() {
+  static const PackQuantizedFormat format;
+  return format;
+}
+
+}  // namespace calipress::checkpoint
