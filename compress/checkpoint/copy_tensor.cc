@@ -76,10 +76,9 @@ absl::StatusOr<ConversionLoss> CopyTensor(const ModelReader& reader, const Tenso
       if (loss.overflow) {
         return PreconditionError(
             reason::kNonFiniteWeights,
-            absl::StrCat(
-                "tensor ", info.name, " has values beyond the range of ", std::string(DtypeName(dtype)),
-                ", in which the checkpoint is to be written; choose output.format compressed-tensors or dense, "
-                "which keep the model's dtype"));
+            absl::StrCat("tensor ", info.name, " has values beyond the range of ", std::string(DtypeName(dtype)),
+                         ", in which the checkpoint is to be written; choose a format that keeps the model's "
+                         "dtype (compressed-tensors, dense)"));
       }
     }
     const std::vector<char>& bytes = dtype == info.dtype ? piece : converted;

@@ -7,8 +7,9 @@
 #include "compress/base/error.h"
 #include "compress/base/status_macros.h"
 #include "compress/checkpoint/copy_tensor.h"
+#include "compress/checkpoint/shard_plan.h"
 #include "compress/engine/block_file.h"
-#include "compress/engine/shard_plan.h"
+#include "compress/recipe/recipe.h"
 
 namespace calipress::engine {
 namespace {
@@ -33,7 +34,7 @@ absl::StatusOr<std::vector<checkpoint::TensorPlan>> StagedTensors(StageContext& 
   return plan;
 }
 
-absl::Status CopyTensor(const checkpoint::ModelReader& reader, const PlannedTensor& planned,
+absl::Status CopyTensor(const checkpoint::ModelReader& reader, const checkpoint::PlannedTensor& planned,
                         checkpoint::SafetensorsWriter& writer) {
   const checkpoint::TensorPlan& tensor = planned.tensor;
   const checkpoint::TensorInfo* info = reader.Find(tensor.name);
@@ -44,7 +45,7 @@ absl::Status CopyTensor(const checkpoint::ModelReader& reader, const PlannedTens
   return checkpoint::CopyTensor(reader, *info, tensor.dtype, writer).status();
 }
 
-absl::Status WriteShard(StageContext& context, const PlannedShard& shard) {
+absl::Status WriteShard(StageContext& context, const checkpoint::PlannedShard& shard) {
   std::vector<checkpoint::TensorPlan> plan;
   auto* written = context.outcome.add_shards();
   for (const auto& planned : shard.tensors) {
@@ -82,7 +83,11 @@ absl::Status AssembleShards(StageContext& context) {
     CALIPRESS_RETURN_IF_ERROR(context.cancellation.status());
     CALIPRESS_ASSIGN_OR_RETURN(blocks.emplace_back(), StagedTensors(context, block));
   }
-  const auto shards = PlanShards(*context.model, context.recipe(), blocks);
+  const v1::Output& output = context.recipe().output();
+  const auto shards =
+      checkpoint::PlanShards(context.spec(), *context.model->reader, blocks,
+                             output.has_max_shard_bytes() ? output.max_shard_bytes() : checkpoint::kDefaultShardBytes,
+                             [&](Dtype dtype) { return recipe::StoredDtype(context.recipe(), dtype); });
   for (size_t i = context.rank(); i < shards.size(); i += context.world_size()) {
     context.observer.OnProgress(kAssemblePhase, static_cast<double>(i) / shards.size(), shards[i].file);
     TimedActivity timed(context.activities, Activity::kWrite);

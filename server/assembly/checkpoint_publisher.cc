@@ -14,12 +14,12 @@
 #include "compress/base/log.h"
 #include "compress/base/status_macros.h"
 #include "compress/checkpoint/formats/linear_format.h"
+#include "compress/checkpoint/publication/marker.h"
+#include "compress/checkpoint/publication/source_files.h"
 #include "compress/checkpoint/safetensors.h"
 #include "server/assembly/expected_tensors.h"
-#include "server/assembly/marker.h"
 #include "server/assembly/recipe_yaml.h"
 #include "server/assembly/shards.h"
-#include "server/assembly/source_files.h"
 #include "server/fleet/staging.h"
 
 namespace calipress::assembly {
@@ -49,11 +49,6 @@ struct Checkpoint {
     return files;
   }
 };
-
-bool IsWeights(std::string_view name) {
-  return name.ends_with(".safetensors") || name == kIndex || name.ends_with(".bin") || name.ends_with(".gguf") ||
-         name.ends_with(".pt") || name.ends_with(".pth");
-}
 
 absl::Status OutputExists(const v1::CompressionJob& job, const std::string& name) {
   return PreconditionError(reason::kOutputExists,
@@ -93,7 +88,7 @@ absl::StatusOr<Checkpoint> Design(storage::ObjectStore& store, const v1::Compres
   CALIPRESS_RETURN_IF_ERROR(CheckShards(checkpoint.shards, *expected));
   const std::string root = fleet::StagingRoot(job);
   for (const auto& shard : checkpoint.shards) {
-    if (NameBelow(root, shard.uri()).empty()) {
+    if (checkpoint::NameBelow(root, shard.uri()).empty()) {
       return DefectError(absl::StrCat("shard ", shard.file(), " was reported outside of the job's staging folder"));
     }
   }
@@ -108,7 +103,7 @@ absl::StatusOr<Checkpoint> Design(storage::ObjectStore& store, const v1::Compres
     checkpoint.repeated_config = format.repeated_config();
   }
   if (checkpoint.shards.size() > 1) checkpoint.index = ShardIndex(checkpoint.shards);
-  CALIPRESS_ASSIGN_OR_RETURN(checkpoint.copies, CopiedFiles(store, job.model()));
+  CALIPRESS_ASSIGN_OR_RETURN(checkpoint.copies, checkpoint::CopiedFiles(store, job.model()));
   CALIPRESS_ASSIGN_OR_RETURN(checkpoint.ids_staged, StagedIds(store, job));
   return checkpoint;
 }
@@ -120,10 +115,11 @@ absl::Status CheckForeign(storage::ObjectStore& store, const v1::CompressionJob&
   const std::vector<std::string> files = checkpoint.Files();
   CALIPRESS_ASSIGN_OR_RETURN(const auto objects, store.List(job.output()));
   for (const storage::ObjectInfo& object : objects) {
-    const std::string name = NameBelow(job.output(), object.uri);
+    const std::string name = checkpoint::NameBelow(job.output(), object.uri);
     if (name.find('/') != std::string::npos) continue;
     if (std::find(own.begin(), own.end(), name) != own.end()) continue;
-    if (IsWeights(name) || std::find(files.begin(), files.end(), name) != files.end()) return OutputExists(job, name);
+    if (checkpoint::IsWeights(name) || std::find(files.begin(), files.end(), name) != files.end())
+      return OutputExists(job, name);
   }
   return absl::OkStatus();
 }
@@ -161,7 +157,7 @@ absl::Status WriteBesides(storage::ObjectStore& store, const v1::CompressionJob&
     CALIPRESS_RETURN_IF_ERROR(store.WriteAll(target(checkpoint.repeated_config), repeated));
   }
   for (const std::string& name : checkpoint.copies) {
-    CALIPRESS_RETURN_IF_ERROR(CopyFile(store, job.model(), job.output(), name));
+    CALIPRESS_RETURN_IF_ERROR(checkpoint::CopyFile(store, job.model(), job.output(), name));
   }
   CALIPRESS_RETURN_IF_ERROR(store.WriteAll(target(kRecipe), RecipeYaml(job.recipe())));
   if (checkpoint.ids_staged) {
@@ -193,7 +189,7 @@ absl::Status PublishCheckpoint(storage::ObjectStore& store, const v1::Compressio
   CALIPRESS_ASSIGN_OR_RETURN(const Checkpoint checkpoint, Design(store, job, std::move(shards), &expected));
   report->set_output_bytes(TensorBytes(checkpoint.shards));
   const std::string root = fleet::StagingRoot(job);
-  CALIPRESS_ASSIGN_OR_RETURN(const auto marker, ReadMarker(store, root));
+  CALIPRESS_ASSIGN_OR_RETURN(const auto marker, checkpoint::ReadMarker(store, root));
   CALIPRESS_ASSIGN_OR_RETURN(const bool published,
                              AlreadyPublished(store, job, checkpoint, marker.has_value(), report));
   if (published) return absl::OkStatus();
@@ -201,7 +197,8 @@ absl::Status PublishCheckpoint(storage::ObjectStore& store, const v1::Compressio
   CALIPRESS_RETURN_IF_ERROR(CheckForeign(store, job, checkpoint, marker.value_or(std::vector<std::string>())));
   CALIPRESS_ASSIGN_OR_RETURN(const auto places, LocateShards(store, job.output(), checkpoint.shards, expected));
   const std::vector<std::string> files = checkpoint.Files();
-  if (!marker || *marker != files) CALIPRESS_RETURN_IF_ERROR(WriteMarker(store, root, Union(files, marker)));
+  if (!marker || *marker != files)
+    CALIPRESS_RETURN_IF_ERROR(checkpoint::WriteMarker(store, root, Union(files, marker)));
   CALIPRESS_RETURN_IF_ERROR(MoveShards(store, job, checkpoint.shards, places));
   CALIPRESS_RETURN_IF_ERROR(WriteBesides(store, job, checkpoint, *report));
 
@@ -215,7 +212,7 @@ absl::Status PublishCheckpoint(storage::ObjectStore& store, const v1::Compressio
 
 // Takes back what a publication that did not reach config.json has put into the output.
 absl::Status TakeBack(storage::ObjectStore& store, const v1::CompressionJob& job) {
-  CALIPRESS_ASSIGN_OR_RETURN(const auto marker, ReadMarker(store, fleet::StagingRoot(job)));
+  CALIPRESS_ASSIGN_OR_RETURN(const auto marker, checkpoint::ReadMarker(store, fleet::StagingRoot(job)));
   if (!marker) return absl::OkStatus();
   CALIPRESS_ASSIGN_OR_RETURN(const bool whole, store.Exists(storage::JoinUri(job.output(), kConfig)));
   if (whole) {

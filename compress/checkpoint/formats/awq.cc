@@ -54,14 +54,13 @@ class AwqFormat : public LinearFormat {
   std::vector<Misfit> SchemeMisfits(const QuantizationScheme& scheme) const override {
     std::vector<Misfit> misfits = NotIntegersInGroups(scheme, "awq");
     if (scheme.bits != kBits) {
-      misfits.push_back({"bits", absl::StrCat("output.format awq holds 4 bits alone, not ", scheme.bits,
-                                              "; give compressed-tensors or 4 bits")});
+      misfits.push_back(
+          {"bits", absl::StrCat("awq holds 4 bits alone, not ", scheme.bits, "; choose compressed-tensors or 4 bits")});
     }
     if (scheme.type == NumberType::kInt && scheme.Normalized().strategy == Strategy::kChannel) {
-      misfits.push_back(
-          {"group_size",
-           "output.format awq holds groups of columns, not one scale per output channel; give a group size, "
-           "or compressed-tensors"});
+      misfits.push_back({"group_size",
+                         "awq holds groups of columns, not one scale per output channel; choose a group size, "
+                         "or compressed-tensors"});
     }
     return misfits;
   }
@@ -110,17 +109,25 @@ class AwqFormat : public LinearFormat {
     linear.scales = Transposed(linear.scales.data(), groups, out, DtypeBytes(linear.dtype));
     linear.codes.resize(out * in);
     run(per_column, [&](int64_t begin, int64_t end) { Unpack(words, out, in, begin, end, linear.codes.data()); });
-    CALIPRESS_ASSIGN_OR_RETURN(const auto zeros, tensors.TakeWords("qzeros", {groups, per_column}));
-    linear.zero_points.resize(out * groups);
-    Unpack(zeros, out, groups, 0, per_column, linear.zero_points.data());
-    if (!scheme.symmetric) return linear;
-    for (const int8_t zero : linear.zero_points) {
+    CALIPRESS_ASSIGN_OR_RETURN(linear.zero_points, DecodeZeroPoints(module, out, in, scheme, source));
+    return linear;
+  }
+
+  absl::StatusOr<std::vector<int8_t>> DecodeZeroPoints(std::string_view module, int64_t out, int64_t in,
+                                                       const QuantizationScheme& scheme,
+                                                       const TensorSource& source) const override {
+    const LinearTensors tensors(module, source);
+    const int64_t groups = scheme.Groups(in), per_column = out / kPerWord;
+    CALIPRESS_ASSIGN_OR_RETURN(const auto words, tensors.TakeWords("qzeros", {groups, per_column}));
+    std::vector<int8_t> zeros(out * groups);
+    Unpack(words, out, groups, 0, per_column, zeros.data());
+    if (!scheme.symmetric) return zeros;
+    for (const int8_t zero : zeros) {
       if (zero == 0) continue;
       return tensors.Broken("qzeros",
                             absl::StrCat("has a zero point of ", zero + kMiddle, ", and a symmetric grid's is 8"));
     }
-    linear.zero_points.clear();
-    return linear;
+    return std::vector<int8_t>();
   }
 
   absl::StatusOr<std::string> Config(std::string_view source_config, const std::vector<QuantizedModule>& modules,

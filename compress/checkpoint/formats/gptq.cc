@@ -24,14 +24,13 @@ class GptqFormat : public LinearFormat {
   std::vector<Misfit> SchemeMisfits(const QuantizationScheme& scheme) const override {
     std::vector<Misfit> misfits = NotIntegersInGroups(scheme, "gptq");
     if (scheme.bits != 4 && scheme.bits != 8) {
-      misfits.push_back(
-          {"bits", absl::StrCat("output.format gptq holds 4 and 8 bits (programs that load it refuse ", "others), not ",
-                                scheme.bits, "; give compressed-tensors or other bits")});
+      misfits.push_back({"bits", absl::StrCat("gptq holds 4 and 8 bits (programs that load it refuse ", "others), not ",
+                                              scheme.bits, "; choose compressed-tensors or other bits")});
     }
     if (!scheme.symmetric) {
       misfits.push_back({"symmetric",
-                         "output.format gptq holds symmetric grids alone (programs that load it refuse or misread "
-                         "zero points); set true, or give compressed-tensors or awq"});
+                         "gptq holds symmetric grids alone (programs that load it refuse or misread "
+                         "zero points); choose a symmetric grid, or compressed-tensors or awq"});
     }
     return misfits;
   }
@@ -90,7 +89,7 @@ class GptqFormat : public LinearFormat {
     const std::string shape_misfit = DividesWords(bits) ? ShapeMisfit(scheme, out, in) : "has codes of no such width";
     if (!shape_misfit.empty()) return tensors.Broken("qweight", "cannot be: " + shape_misfit);
     CodesLinear linear{scheme, out, in, {}, {}, {}, {}};
-    const int64_t groups = scheme.Groups(in), in_words = PackedWords(in, bits), out_words = PackedWords(out, bits);
+    const int64_t groups = scheme.Groups(in), in_words = PackedWords(in, bits);
     CALIPRESS_ASSIGN_OR_RETURN(const auto group_of, tensors.TakeIntegers("g_idx", {in}));
     for (int64_t i = 0; group_of && i < in; ++i) {
       if ((*group_of)[i] != i / (in / groups)) {
@@ -113,23 +112,32 @@ class GptqFormat : public LinearFormat {
         UnpackRows(rows.data(), count, in, bits, linear.codes.data() + first * in);
       }
     });
-    CALIPRESS_ASSIGN_OR_RETURN(auto zero_words, tensors.TakeWords("qzeros", {groups, out_words}));
-    for (int32_t& word : zero_words) word = static_cast<int32_t>(static_cast<uint32_t>(word) + Shift(bits));
+    CALIPRESS_ASSIGN_OR_RETURN(linear.zero_points, DecodeZeroPoints(module, out, in, scheme, source));
+    return linear;
+  }
+
+  absl::StatusOr<std::vector<int8_t>> DecodeZeroPoints(std::string_view module, int64_t out, int64_t in,
+                                                       const QuantizationScheme& scheme,
+                                                       const TensorSource& source) const override {
+    const LinearTensors tensors(module, source);
+    const int bits = scheme.bits, middle = 1 << (bits - 1);
+    const int64_t groups = scheme.Groups(in);
+    CALIPRESS_ASSIGN_OR_RETURN(auto words, tensors.TakeWords("qzeros", {groups, PackedWords(out, bits)}));
+    for (int32_t& word : words) word = static_cast<int32_t>(static_cast<uint32_t>(word) + Shift(bits));
     std::vector<int8_t> zeros(groups * out);
-    UnpackRows(zero_words.data(), groups, out, bits, zeros.data());
+    UnpackRows(words.data(), groups, out, bits, zeros.data());
     if (scheme.symmetric) {
       for (const int8_t zero : zeros) {
         if (zero == 0) continue;
         return tensors.Broken(
-            "qzeros", absl::StrCat("has a zero point of ", zero + (1 << (bits - 1)), ", and a symmetric ", "grid's is ",
-                                   1 << (bits - 1), "; checkpoint_format in config.json ",
-                                   "may be wrong: \"gptq\" stores zero points less one, \"gptq_v2\" as ", "they are"));
+            "qzeros", absl::StrCat("has a zero point of ", zero + middle, ", and a symmetric grid's is ", middle,
+                                   "; checkpoint_format in config.json may be wrong: \"gptq\" stores zero points "
+                                   "less one, \"gptq_v2\" as they are"));
       }
-      return linear;
+      return std::vector<int8_t>();
     }
     const std::vector<char> turned = Transposed(zeros.data(), groups, out, 1);
-    linear.zero_points.assign(turned.begin(), turned.end());
-    return linear;
+    return std::vector<int8_t>(turned.begin(), turned.end());
   }
 
   absl::StatusOr<std::string> Config(std::string_view source_config, const std::vector<QuantizedModule>& modules,

@@ -92,6 +92,10 @@ class LinearFormat {
   virtual absl::StatusOr<CodesLinear> Decode(std::string_view module, int64_t out, int64_t in,
                                              const QuantizationScheme& scheme, const TensorSource& source,
                                              const RowRunner& run = RunRows) const = 0;
+  // Its zero points alone, [out, groups], signed; empty where the scheme is symmetric.
+  virtual absl::StatusOr<std::vector<int8_t>> DecodeZeroPoints(std::string_view module, int64_t out, int64_t in,
+                                                               const QuantizationScheme& scheme,
+                                                               const TensorSource& source) const = 0;
 
   // config.json of the result; no linear may be a misfit.
   virtual absl::StatusOr<std::string> Config(std::string_view source_config,

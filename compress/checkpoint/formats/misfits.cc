@@ -23,7 +23,7 @@ std::pair<std::string, std::string> CutAtBlock(const std::string& module) {
 std::vector<Misfit> NotIntegersInGroups(const QuantizationScheme& scheme, std::string_view format) {
   std::vector<Misfit> misfits;
   const auto add = [&](const char* option, std::string_view what) {
-    misfits.push_back({option, absl::StrCat("output.format ", format, " holds ", what, "; give compressed-tensors")});
+    misfits.push_back({option, absl::StrCat(format, " holds ", what, "; choose compressed-tensors")});
   };
   const Strategy strategy = scheme.Normalized().strategy;
   if (scheme.type != NumberType::kInt) add("type", "integers alone");
@@ -36,7 +36,7 @@ std::string SeveralSchemes(const std::vector<QuantizedModule>& modules, std::str
   for (const QuantizedModule& module : modules) {
     if (module.scheme == modules.front().scheme) continue;
     return absl::StrCat(format, " has one scheme for all linears, and ", modules.front().module, " and ", module.module,
-                        " have different ones; give compressed-tensors, or one scheme");
+                        " have different ones; choose compressed-tensors, or one scheme");
   }
   return {};
 }
@@ -61,7 +61,7 @@ std::string DifferingBlocks(const std::vector<QuantizedModule>& modules, const s
     const bool here = names.contains(name);
     return absl::StrCat("gptq names linears once for all blocks, and ", here ? block : first, ".", name,
                         " is quantized while ", here ? first : block, ".", name,
-                        " is not; target the same linears in every block, or give compressed-tensors");
+                        " is not; target the same linears in every block, or choose compressed-tensors");
   }
   return {};
 }

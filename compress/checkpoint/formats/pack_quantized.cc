@@ -56,12 +56,21 @@ class PackQuantizedFormat : public LinearFormat {
     run(out, [&](int64_t begin, int64_t end) {
       UnpackRows(words.data() + begin * row_words, end - begin, in, scheme.bits, linear.codes.data() + begin * in);
     });
-    if (scheme.symmetric) return linear;
-    CALIPRESS_ASSIGN_OR_RETURN(const auto zeros,
-                               tensors.TakeWords("weight_zero_point", {PackedWords(out, scheme.bits), groups}));
-    linear.zero_points.resize(out * groups);
-    UnpackColumns(zeros.data(), out, groups, scheme.bits, linear.zero_points.data());
+    CALIPRESS_ASSIGN_OR_RETURN(linear.zero_points, DecodeZeroPoints(module, out, in, scheme, source));
     return linear;
+  }
+
+  absl::StatusOr<std::vector<int8_t>> DecodeZeroPoints(std::string_view module, int64_t out, int64_t in,
+                                                       const QuantizationScheme& scheme,
+                                                       const TensorSource& source) const override {
+    if (scheme.symmetric) return std::vector<int8_t>();
+    const int64_t groups = scheme.Groups(in);
+    CALIPRESS_ASSIGN_OR_RETURN(
+        const auto words,
+        LinearTensors(module, source).TakeWords("weight_zero_point", {PackedWords(out, scheme.bits), groups}));
+    std::vector<int8_t> zero_points(out * groups);
+    UnpackColumns(words.data(), out, groups, scheme.bits, zero_points.data());
+    return zero_points;
   }
 
   absl::StatusOr<std::string> Config(std::string_view source_config, const std::vector<QuantizedModule>& modules,
