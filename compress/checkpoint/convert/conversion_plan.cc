@@ -11,7 +11,6 @@
 namespace calipress::checkpoint {
 namespace {
 
-constexpr int64_t kConfigLimit = 16 << 20;
 constexpr size_t kShownReasons = 5;
 
 absl::Status Refuse(const std::string& why) { return UserError(reason::kUnsupportedCombination, why); }
@@ -59,27 +58,6 @@ Dtype GridDtype(const std::vector<TensorPlan>& stored, Dtype otherwise) {
 }
 
 }  // namespace
-
-absl::StatusOr<SourceCheckpoint> OpenCheckpoint(storage::ObjectStore& store, const std::string& uri) {
-  SourceCheckpoint source;
-  auto config = store.ReadAll(storage::JoinUri(uri, "config.json"), kConfigLimit);
-  if (absl::IsNotFound(config.status())) {
-    return MakeError(
-        absl::StatusCode::kNotFound, reason::kSourceModelNotFound, ErrorClass::kUser,
-        absl::StrCat("no config.json in ", storage::RedactUri(uri), ": give the folder of a Hugging Face model"));
-  }
-  CALIPRESS_RETURN_IF_ERROR(config.status());
-  source.config_json = *std::move(config);
-  CALIPRESS_ASSIGN_OR_RETURN(source.spec, arch::ParseConfig(source.config_json));
-  CALIPRESS_ASSIGN_OR_RETURN(source.quantization, ParseQuantizationConfig(source.config_json));
-  CALIPRESS_ASSIGN_OR_RETURN(source.reader, ModelReader::Open(store, uri));
-  return source;
-}
-
-std::string FormatName(const QuantizationConfig& quantization) {
-  if (quantization.spqr) return "spqr";
-  return quantization.schemes.empty() ? "dense" : std::string(quantization.format->name());
-}
 
 absl::StatusOr<ConversionPlan> PlanConversion(const SourceCheckpoint& source, const std::string& format) {
   const std::string from = FormatName(source.quantization);

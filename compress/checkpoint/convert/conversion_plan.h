@@ -1,7 +1,6 @@
 #pragma once
 
 #include <map>
-#include <memory>
 #include <set>
 #include <string>
 #include <vector>
@@ -10,20 +9,9 @@
 #include "compress/arch/arch.h"
 #include "compress/checkpoint/formats/linear_format.h"
 #include "compress/checkpoint/shard_plan.h"
-#include "compress/storage/object_store.h"
+#include "compress/checkpoint/source_checkpoint.h"
 
 namespace calipress::checkpoint {
-
-// A checkpoint that is open for reading.
-struct SourceCheckpoint {
-  std::string config_json;
-  arch::ArchSpec spec;
-  QuantizationConfig quantization;
-  std::unique_ptr<ModelReader> reader;
-};
-absl::StatusOr<SourceCheckpoint> OpenCheckpoint(storage::ObjectStore& store, const std::string& uri);
-// "compressed-tensors", "gptq", "gptq_v2", "awq", "spqr" or "dense".
-std::string FormatName(const QuantizationConfig& quantization);
 
 // One linear on its way: from the source's tensors to those of the target.
 struct LinearMove {

@@ -1,7 +1,6 @@
 #include "compress/checkpoint/convert/convert.h"
 
 #include <algorithm>
-#include <set>
 
 #include "absl/strings/str_cat.h"
 #include "compress/base/error.h"
@@ -47,7 +46,13 @@ class Publication {
   }
 
   // From here on these files in the output are the conversion's own.
-  absl::Status Claim(const std::vector<std::string>& files) { return WriteMarker(store_, staging_, files); }
+  absl::Status Claim(const std::vector<std::string>& files) {
+    for (const std::string& name : files) {
+      CALIPRESS_ASSIGN_OR_RETURN(const bool there, store_.Exists(Target(name)));
+      if (there) return OutputExists(name);
+    }
+    return WriteMarker(store_, staging_, files);
+  }
 
   absl::Status Move(const std::string& name) { return store_.Move(Staged(name), Target(name)); }
 

@@ -3,16 +3,14 @@
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
-#include "compress/base/error.h"
 #include "compress/base/status_macros.h"
 #include "compress/checkpoint/corrupt.h"
-#include "compress/checkpoint/formats/linear_format.h"
 #include "compress/checkpoint/linear_weight.h"
+#include "compress/checkpoint/source_checkpoint.h"
 
 namespace calipress::checkpoint {
 namespace {
 
-constexpr int64_t kConfigLimit = 16 << 20;
 constexpr int64_t kPieceBytes = 4 << 20;
 
 std::string SchemeText(const QuantizationScheme& scheme) {
@@ -36,12 +34,6 @@ std::string SchemeText(const QuantizationScheme& scheme) {
     absl::StrAppend(&text, scheme.activations == Activations::kDynamic ? ", inputs dynamic" : ", inputs static");
   }
   return text;
-}
-
-std::string FormatText(const QuantizationConfig& quantization) {
-  if (quantization.spqr) return "spqr";
-  if (quantization.schemes.empty()) return "dense";
-  return quantization.format == &PackQuantized() ? "pack-quantized" : std::string(quantization.format->name());
 }
 
 absl::StatusOr<LinearInspection> InspectLinear(const ModelReader& reader, const QuantizationConfig& quantization,
@@ -93,20 +85,13 @@ int64_t Elements(const std::vector<int64_t>& shape) {
 
 absl::StatusOr<Inspection> Inspect(storage::ObjectStore& store, const std::string& uri, bool count_zeros,
                                    const CancellationToken& cancellation) {
-  auto config = store.ReadAll(storage::JoinUri(uri, "config.json"), kConfigLimit);
-  if (absl::IsNotFound(config.status())) {
-    return MakeError(
-        absl::StatusCode::kNotFound, reason::kSourceModelNotFound, ErrorClass::kUser,
-        absl::StrCat("no config.json in ", storage::RedactUri(uri), ": give the folder of a Hugging Face model"));
-  }
-  CALIPRESS_RETURN_IF_ERROR(config.status());
+  CALIPRESS_ASSIGN_OR_RETURN(const SourceCheckpoint source, OpenCheckpoint(store, uri));
+  const arch::ArchSpec& spec = source.spec;
+  const QuantizationConfig& quantization = source.quantization;
   Inspection inspection;
-  CALIPRESS_ASSIGN_OR_RETURN(inspection.spec, arch::ParseConfig(*config));
-  const arch::ArchSpec& spec = inspection.spec;
-  CALIPRESS_ASSIGN_OR_RETURN(const QuantizationConfig quantization, ParseQuantizationConfig(*config));
-  CALIPRESS_ASSIGN_OR_RETURN(const auto reader, ModelReader::Open(store, uri));
-  inspection.format = FormatText(quantization);
-  inspection.bytes = reader->total_bytes();
+  inspection.spec = spec;
+  inspection.format = FormatName(quantization);
+  inspection.bytes = source.reader->total_bytes();
   for (const arch::TensorSpec& tensor : arch::OuterTensors(spec)) inspection.parameters += Elements(tensor.shape);
   if (count_zeros) inspection.linear_zeros = 0;
   for (int64_t block = 0; block < spec.blocks; ++block) {
@@ -115,9 +100,10 @@ absl::StatusOr<Inspection> Inspect(storage::ObjectStore& store, const std::strin
     }
     for (const arch::LinearSpec& linear : arch::BlockLinears(spec, block)) {
       CALIPRESS_RETURN_IF_ERROR(cancellation.status());
-      CALIPRESS_ASSIGN_OR_RETURN(LinearInspection found, InspectLinear(*reader, quantization, linear, spec.dtype));
+      CALIPRESS_ASSIGN_OR_RETURN(LinearInspection found,
+                                 InspectLinear(*source.reader, quantization, linear, spec.dtype));
       if (count_zeros) {
-        CALIPRESS_ASSIGN_OR_RETURN(found.zeros, CountZeros(*reader, quantization, linear));
+        CALIPRESS_ASSIGN_OR_RETURN(found.zeros, CountZeros(*source.reader, quantization, linear));
         *inspection.linear_zeros += found.zeros->zeros;
       }
       inspection.linear_weights += linear.out * linear.in;

@@ -32,7 +32,7 @@ struct LinearInspection {
 
 struct Inspection {
   arch::ArchSpec spec;
-  std::string format;                     // "dense", "pack-quantized", "gptq", "gptq_v2", "awq", "spqr"
+  std::string format;                     // as FormatName
   std::vector<LinearInspection> linears;  // in block order
   int64_t parameters = 0, bytes = 0;      // of all tensors; parameters as the model computes with them
   int64_t linear_weights = 0, linear_bytes = 0;
