@@ -47,6 +47,8 @@ class TensorCheck {
     return 0;
   }
 
+  bool Has(const std::string& name) const { return reader_.Find(name) != nullptr; }
+
   // Of a vector; 0 where there is none of that name.
   int64_t Length(const std::string& name) const {
     const checkpoint::TensorInfo* tensor = reader_.Find(name);
@@ -102,6 +104,8 @@ int64_t LookAtBlock(const arch::ArchSpec& spec, int64_t block, const checkpoint:
     }
     const arch::LinearSpec& linear = *found->second;
     for (const checkpoint::TensorPlan& plan : PackedPlan(linear, quantization, spec.dtype, *check)) {
+      // Which is redundant where groups are runs of columns, and left out by some writers.
+      if (plan.name.ends_with(".g_idx") && !check->Has(plan.name)) continue;
       // Scales may be kept in another floating dtype than the model's.
       bytes +=
           check->Look(plan.name, plan.shape, IsFloating(plan.dtype) ? std::nullopt : std::optional<Dtype>(plan.dtype));

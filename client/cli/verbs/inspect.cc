@@ -81,7 +81,8 @@ std::string InspectionText(const Inspection& inspection) {
   using Align = Table::Align;
   const bool zeros = inspection.linear_zeros.has_value();
   std::vector<Table::Column> columns = {{"linear"}, {"shape"}, {"scheme"}, {"bits/weight", Align::kRight}};
-  if (zeros) columns.insert(columns.end(), {{"zeros", Align::kRight}, {"N:M"}});
+  if (zeros) columns.push_back({"zeros", Align::kRight});
+  if (zeros) columns.push_back({"N:M"});
   Table table(columns);
   for (const LinearInspection& linear : inspection.linears) {
     std::vector<std::string> row = {linear.module, absl::StrCat(linear.out, " x ", linear.in), linear.scheme,

@@ -57,7 +57,7 @@ absl::Status LinearMover::Encode(const LinearMove& move) {
     if (loss.overflow || loss.inexact) {
       return UserError(reason::kUnsupportedCombination,
                        absl::StrCat("the scales of ", linear.module, " are ", std::string(DtypeName(codes.dtype)),
-                                    " and some have no equal in F16, which ", plan_.target->name(),
+                                    " and some have no equal in F16, which ", std::string(plan_.target->name()),
                                     " holds; quantize the model again with that output.format, or choose dense"));
     }
     codes.scales = std::move(halves);

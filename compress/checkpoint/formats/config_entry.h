@@ -25,8 +25,8 @@ absl::Status ReadGptqEntry(const nlohmann::ordered_json& entry, QuantizationConf
 absl::Status ReadAwqEntry(const nlohmann::ordered_json& entry, QuantizationConfig* config);
 
 // What these formats cannot hold, as LinearFormat has it.
-std::vector<Misfit> NotIntegersInGroups(const QuantizationScheme& scheme, std::string_view format);
-std::string SeveralSchemes(const std::vector<QuantizedModule>& modules, std::string_view format);
+std::vector<Misfit> NotIntegersInGroups(const QuantizationScheme& scheme, const std::string& format);
+std::string SeveralSchemes(const std::vector<QuantizedModule>& modules, const std::string& format);
 // "model.layers.3.mlp.up_proj" -> {"model.layers.3", "mlp.up_proj"}; the second is empty for what is in no block.
 std::pair<std::string, std::string> CutAtBlock(const std::string& module);
 // gptq names the linears to quantize once, for all blocks.

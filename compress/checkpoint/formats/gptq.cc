@@ -1,5 +1,7 @@
 // GPTQ's layout (AutoGPTQ, GPTQModel): codes packed along the inputs, zero points along the outputs, both transposed.
 // docs/formats/gptq-awq.md has it tensor by tensor.
+#include <algorithm>
+
 #include "absl/strings/str_cat.h"
 #include "compress/base/status_macros.h"
 #include "compress/checkpoint/formats/config_entry.h"

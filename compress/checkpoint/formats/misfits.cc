@@ -20,9 +20,9 @@ std::pair<std::string, std::string> CutAtBlock(const std::string& module) {
   return {module, ""};
 }
 
-std::vector<Misfit> NotIntegersInGroups(const QuantizationScheme& scheme, std::string_view format) {
+std::vector<Misfit> NotIntegersInGroups(const QuantizationScheme& scheme, const std::string& format) {
   std::vector<Misfit> misfits;
-  const auto add = [&](const char* option, std::string_view what) {
+  const auto add = [&](const char* option, const char* what) {
     misfits.push_back({option, absl::StrCat(format, " holds ", what, "; choose compressed-tensors")});
   };
   const Strategy strategy = scheme.Normalized().strategy;
@@ -32,7 +32,7 @@ std::vector<Misfit> NotIntegersInGroups(const QuantizationScheme& scheme, std::s
   return misfits;
 }
 
-std::string SeveralSchemes(const std::vector<QuantizedModule>& modules, std::string_view format) {
+std::string SeveralSchemes(const std::vector<QuantizedModule>& modules, const std::string& format) {
   for (const QuantizedModule& module : modules) {
     if (module.scheme == modules.front().scheme) continue;
     return absl::StrCat(format, " has one scheme for all linears, and ", modules.front().module, " and ", module.module,

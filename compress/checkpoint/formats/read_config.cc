@@ -16,7 +16,7 @@ using Json = nlohmann::ordered_json;
 constexpr size_t kNamesLimit = 100'000, kNameLimit = 1000;
 constexpr int64_t kGroupLimit = 1 << 20;
 
-absl::Status Unsupported(std::string_view what) {
+absl::Status Unsupported(const std::string& what) {
   return PreconditionError(reason::kUnsupportedModel, absl::StrCat("quantization_config: ", what,
                                                                    "; docs/formats/gptq-awq.md has what calipress "
                                                                    "reads of gptq and awq"));

@@ -35,7 +35,8 @@ std::set<std::string> NamesInBlock(const std::vector<QuantizedModule>& modules) 
 
 absl::Status Check(const LinearFormat& format, const std::vector<QuantizedModule>& modules,
                    const std::vector<std::string>& dense) {
-  if (modules.empty()) return DefectError(absl::StrCat("a checkpoint without quantized linears in ", format.name()));
+  if (modules.empty())
+    return DefectError(absl::StrCat("a checkpoint without quantized linears in ", std::string(format.name())));
   const std::string misfit = format.ModelMisfit(modules, dense);
   return misfit.empty() ? absl::OkStatus() : DefectError(misfit);
 }

@@ -26,7 +26,8 @@ std::vector<std::string> Texts(const std::vector<FieldViolation>& violations) {
 }
 
 std::vector<std::string> Found(const std::string& steps, const std::string& format) {
-  return Texts(Validate(Parsed(absl::StrCat("steps: [", steps, "]\noutput: {format: ", format, "}")), true, "recipe"));
+  return Texts(
+      Validate(Parsed(absl::StrCat("steps: [{", steps, "}]\noutput: {format: ", format, "}")), true, "recipe"));
 }
 
 arch::ArchSpec Model(int64_t intermediate) {
@@ -41,7 +42,7 @@ arch::ArchSpec Model(int64_t intermediate) {
 
 std::vector<std::string> FoundForModel(const std::string& steps, const std::string& format, int64_t intermediate) {
   const arch::ArchSpec spec = Model(intermediate);
-  const v1::Recipe recipe = Parsed(absl::StrCat("steps: [", steps, "]\noutput: {format: ", format, "}"));
+  const v1::Recipe recipe = Parsed(absl::StrCat("steps: [{", steps, "}]\noutput: {format: ", format, "}"));
   return Texts(ValidateForModel(Resolve(recipe, spec), spec, "recipe"));
 }
 
