@@ -43,8 +43,8 @@ class Validator {
       for (int i = 0; i < recipe_.steps_size(); ++i) CheckStep(absl::StrCat(path, ".steps[", i, "]"), recipe_.steps(i));
     }
     CheckCalibration(absl::StrCat(path, ".calibration"));
-    CheckOutput(absl::StrCat(path, ".output"));
     CheckOutputFormat(recipe_, path, Refusing());
+    CheckOutput(absl::StrCat(path, ".output"));
     CheckEvaluation(absl::StrCat(path, ".evaluation"));
     return std::move(violations_);
   }
