@@ -3,11 +3,13 @@
 #include <algorithm>
 #include <filesystem>
 #include <string_view>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "compress/base/error.h"
 #include "compress/base/status_macros.h"
 #include "compress/calibration/source.h"
+#include "compress/recipe/loader_warnings.h"
 #include "compress/recipe/recipe.h"
 #include "server/api/error_mapping.h"
 #include "server/api/estimate.h"
@@ -174,6 +176,9 @@ absl::StatusOr<v1::CompressionJob> Admission::Admit(const v1::CompressionJob& jo
   CALIPRESS_RETURN_IF_ERROR(CheckFits(admitted, model, workers));
   CALIPRESS_ASSIGN_OR_RETURN(const InputSizes sizes, CalibrationSizes(store_, admitted.recipe().calibration()));
   *admitted.mutable_estimate() = EstimateJob(admitted, model, sizes);
+  for (std::string& warning : recipe::LoaderWarnings(admitted.recipe(), model.spec)) {
+    admitted.mutable_estimate()->add_warnings(std::move(warning));
+  }
   return admitted;
 }
 

@@ -56,6 +56,8 @@ def test_validate_only_stores_nothing(cluster, tmp_path, recipe_file):
     assert job["estimate"]["blocks"] == 6 and int(job["estimate"]["worker_memory_bytes"]) > 0
     # Defaults are filled in.
     assert job["recipe"]["steps"][0]["gptq"]["damping"] == 0.01
+    # What loaders will not do is known before anything runs: 256 columns are too few groups of 128 for 4 devices.
+    assert any("128" in warning for warning in job["estimate"]["warnings"]), job["estimate"]
     assert json.loads(grpcurl(running, f"{SERVICE}/ListCompressionJobs", data={}).stdout or "{}") == {}
 
 

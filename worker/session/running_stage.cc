@@ -13,9 +13,10 @@ RunningStage::RunningStage(StageExecutor* executor, worker::v1::Assignment assig
   state_.set_lease_token(assignment_.lease_token());
   thread_ = StartThread("stage", [this, executor] {
     auto outcome = executor->Execute(assignment_, *this, cancellation_);
+    const absl::Status status = outcome.status();
     std::lock_guard lock(mutex_);
     if (outcome.ok()) *state_.mutable_outcome() = *std::move(outcome);
-    *state_.mutable_outcome()->mutable_status() = ToRpcStatus(outcome.status());
+    *state_.mutable_outcome()->mutable_status() = ToRpcStatus(status);
     changed_.notify_all();
   });
 }

@@ -53,6 +53,7 @@ void ShowPlan(const v1::CompressionJob& job, const Console& console) {
               << "size           " << FormatBytes(estimate.source_bytes()) << " -> at most "
               << FormatBytes(estimate.output_bytes()) << "\n"
               << "worker memory  at most " << FormatBytes(estimate.worker_memory_bytes()) << std::endl;
+  for (const std::string& warning : estimate.warnings()) console.out << "warning: " << warning << std::endl;
 }
 
 int Submit(const Arguments& arguments, const Console& console) {

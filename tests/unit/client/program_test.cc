@@ -207,12 +207,14 @@ TEST(SubmitTest, ValidateOnlyShowsTheEstimate) {
   FakeService service;
   service.job.mutable_estimate()->set_blocks(6);
   service.job.mutable_estimate()->set_worker_memory_bytes(2'000'000);
+  service.job.mutable_estimate()->add_warnings("groups do not divide over 8 devices");
   const Outcome done =
       Call({"submit", "m", "/out", "--recipe", "rtn-w4a16", "--server", service.address(), "--validate-only"});
   EXPECT_EQ(done.exit_code, 0);
   EXPECT_TRUE(service.creates[0].validate_only());
   EXPECT_THAT(done.out, HasSubstr("6 blocks"));
   EXPECT_THAT(done.out, HasSubstr("2.00 MB"));
+  EXPECT_THAT(done.out, HasSubstr("warning: groups do not divide over 8 devices"));
 }
 
 TEST(ServerVerbsTest, RefusalsShowReasonAndExitWith2) {

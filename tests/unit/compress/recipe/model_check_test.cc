@@ -55,6 +55,21 @@ TEST(Pruning, MayComeBeforeAStepThatQuantizes) {
   EXPECT_THAT(Found("steps: [{dsnot: {}, targets: ['re:.*q_proj']}]"), IsEmpty());
 }
 
+TEST(Pruning, SpqrCannotKeepZeros) {
+  EXPECT_THAT(Found("steps: [{wanda: {}}, {spqr: {group_size: 4, scale_group_size: 4}}]"),
+              ElementsAre(AllOf(StartsWith("recipe.steps[1].spqr: cannot keep the zeros of model.layers.0."),
+                                HasSubstr("quantize with gptq or rtn"))));
+  EXPECT_THAT(Found("steps: [{wanda: {}, targets: ['re:.*_proj'], ignore: ['re:.*down_proj']}, "
+                    "{spqr: {group_size: 4, scale_group_size: 4}, targets: ['re:.*down_proj']}]"),
+              IsEmpty());
+}
+
+TEST(Pruning, RunsOfWandaDivideToo) {
+  EXPECT_THAT(Found("steps: [{wanda: {pattern: '5:8'}, ignore: ['re:.*down_proj']}]"), IsEmpty());
+  EXPECT_THAT(Found("steps: [{magnitude: {pattern: '4:8'}}]"),
+              ElementsAre(StartsWith("recipe.steps[0].magnitude.pattern: runs of 8 do not divide the 172 inputs")));
+}
+
 TEST(Pruning, DsnotsDefaults) {
   auto recipe = ParseYaml("steps: [{dsnot: {}}, {dsnot: {pattern: '2:4'}}]");
   ASSERT_TRUE(recipe.ok());
