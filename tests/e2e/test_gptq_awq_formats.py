@@ -93,7 +93,7 @@ def test_same_codes_elsewhere_measure_the_same(result, tmp_path):
     report = json.loads((folder / "report.json").read_text())["evaluations"][0]
     measured = perplexity(folder)
     assert measured == pytest.approx(report["perplexity"], rel=1e-6)
-    assert 1.0 < report["perplexity"] / report["perplexity_original"] < 1.1
+    assert 0.995 < report["perplexity"] / report["perplexity_original"] < 1.1
     other = convert(folder, tmp_path / "ct", "compressed-tensors")
     assert perplexity(other) == measured
     # An independent reader of that one gets the same weights, too.
@@ -128,7 +128,7 @@ def test_inspect_tells_what_it_is(result):
         assert linear["scheme"].startswith(f"int{entry['bits']} ")
     unpacked = gptq_awq_unpack.unpack_checkpoint(folder)
     for linear in found["linears"]:
-        zeros = (unpacked[linear["name"] + ".weight"] & 0x7FFF == 0).mean()
+        zeros = ((unpacked[linear["name"] + ".weight"] & 0x7FFF) == 0).mean()
         assert linear["zeros"] == pytest.approx(zeros), linear["name"]
     assert "zeros" not in inspect(folder, "--headers")
     table = calipress("inspect", folder, check=0).stdout
