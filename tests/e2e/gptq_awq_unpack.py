@@ -13,7 +13,8 @@ AWQ_COLUMNS = [0, 2, 4, 6, 1, 3, 5, 7]  # of a word's nibbles, the lowest first
 def fields(words, bits):
     """[..., n] words -> [..., n, 32 / bits] fields, the lowest bits first."""
     words = words.astype(np.uint64)
-    return np.stack([(words >> np.uint64(at)) & np.uint64((1 << bits) - 1) for at in range(0, 32, bits)], axis=-1).astype(np.int64)
+    mask = np.uint64((1 << bits) - 1)
+    return np.stack([(words >> np.uint64(at)) & mask for at in range(0, 32, bits)], axis=-1).astype(np.int64)
 
 
 def gptq(tensors, module, config):
@@ -35,7 +36,8 @@ def awq(tensors, module, config):
         plain[..., AWQ_COLUMNS] = nibbles
         return plain.reshape(words.shape[0], -1)
 
-    return spread(tensors[f"{module}.qweight"][1]), spread(tensors[f"{module}.qzeros"][1]), tensors[f"{module}.scales"][1]
+    part = lambda name: tensors[f"{module}.{name}"][1]
+    return spread(part("qweight")), spread(part("qzeros")), part("scales")
 
 
 def config_of(folder):
