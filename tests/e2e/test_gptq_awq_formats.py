@@ -81,7 +81,7 @@ def test_independent_reader_gets_the_weights(result, tmp_path):
         # They are near what they were made of.
         wanted = to_float(*original[name])
         error = np.linalg.norm(bits.view(np.float16).astype(np.float32) - wanted) / np.linalg.norm(wanted)
-        assert error < 0.2, (name, error)
+        assert error < 0.4, (name, error)
     # What is no codes is the source's, rounded to F16.
     for name, (dtype, array) in dense.items():
         if name not in unpacked:
