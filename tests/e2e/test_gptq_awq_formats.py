@@ -11,6 +11,7 @@ from checkpoint_bytes import dequantized, digest
 from conftest import HELDOUT, MODEL, calipress, recipe
 from spqr_unpack import read_tensors, to_float
 
+WINDOWS = 24  # of 128 tokens, to measure on
 # output.format: options of the step that quantizes.
 CASES = {"gptq-4": ("gptq", "gptq: {bits: 4, group_size: 64}"),
          "gptq-8": ("gptq", "rtn: {bits: 8, group_size: -1}"),
@@ -20,7 +21,8 @@ CASES = {"gptq-4": ("gptq", "gptq: {bits: 4, group_size: 64}"),
 
 def run(folder, name, output_format, method, *args, evaluate=False, model=MODEL, check=0):
     path = folder / f"{name}.yaml"
-    path.write_text(recipe(samples=8, method=method, evaluate=evaluate).replace("compressed-tensors", output_format))
+    text = recipe(samples=8, method=method, evaluate=evaluate).replace("compressed-tensors", output_format)
+    path.write_text(text.replace(f'uri: "{HELDOUT}"', f'uri: "{HELDOUT}", max_windows: {WINDOWS}'))
     done = calipress("run", model, folder / name, "--recipe", path, "--threads-per-worker", 1, *args, check=check)
     return folder / name if check == 0 else done
 
@@ -35,7 +37,7 @@ def inspect(folder, *args):
 
 
 def perplexity(folder):
-    done = calipress("eval", folder, "--text", HELDOUT, "--seqlen", 128, "--json", check=0)
+    done = calipress("eval", folder, "--text", HELDOUT, "--seqlen", 128, "--max-windows", WINDOWS, "--json", check=0)
     return json.loads(done.stdout)["evaluations"][0]["perplexity"]
 
 
