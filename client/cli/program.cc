@@ -28,7 +28,7 @@ int RunProgram(const std::vector<std::string>& arguments, const Console& console
                            absl::StrCat("calipress ", std::string(kVersion), " (", std::string(BuildRevision()), ")"));
   Action action;
   for (const auto add : {AddRun, AddSubmit, AddGet, AddList, AddWatch, AddCancel, AddDelete, AddReport, AddWorkers,
-                         AddEval, AddRecipes, AddCompletion}) {
+                         AddEval, AddInspect, AddConvert, AddRecipes, AddCompletion}) {
     add(&program, &action);
   }
   // Progress is on the terminal; a library's information is not for there.

@@ -12,6 +12,9 @@
 
 namespace calipress::checkpoint {
 
+class LinearFormat;
+const LinearFormat& CompressedTensors();
+
 // What shares a scale.
 enum class Strategy { kGroup, kChannel, kTensor, kBlock };
 // Numbers that codes stand for; kFloat is F8_E4M3 ("fn": largest 448, no infinity).
@@ -101,6 +104,9 @@ std::vector<TensorPlan> PackedLinearPlan(std::string_view module, int64_t out, i
 std::vector<TensorPlan> QuantizedLinearPlan(std::string_view module, int64_t out, int64_t in,
                                             const QuantizationScheme& scheme, Dtype scale_dtype);
 
+// The shape of scales and zero points of codes that are not packed.
+std::vector<int64_t> PlainGridShape(const QuantizationScheme& scheme, int64_t out, int64_t in);
+
 // A linear's path with its scheme.
 struct QuantizedModule {
   std::string module;
@@ -120,7 +126,8 @@ struct QuantizationConfig {
   std::vector<QuantizationScheme> schemes;        // one per config group
   std::vector<std::vector<std::string>> targets;  // of each group
   std::vector<std::string> ignore;
-  std::optional<SpqrQuantization> spqr;  // instead of groups: a checkpoint in SpQR's layout
+  const LinearFormat* format = &CompressedTensors();  // of the linears that have a scheme: formats/linear_format.h
+  std::optional<SpqrQuantization> spqr;               // instead of groups: a checkpoint in SpQR's layout
   bool empty() const { return schemes.empty() && !spqr; }
   // Null where the module is dense, or in SpQR's layout.
   const QuantizationScheme* SchemeOf(std::string_view module) const;

@@ -4,6 +4,7 @@
 #include "compress/base/status_macros.h"
 #include "compress/checkpoint/compressed_tensors.h"
 #include "compress/checkpoint/corrupt.h"
+#include "compress/checkpoint/formats/config_entry.h"
 #include "compress/checkpoint/json_nesting.h"
 #include "compress/checkpoint/scheme_json.h"
 #include "nlohmann/json.hpp"
@@ -100,6 +101,11 @@ absl::StatusOr<QuantizationConfig> ParseQuantizationConfig(std::string_view conf
   if (!entry->is_object()) return Unsupported("it is not an object");
   CALIPRESS_ASSIGN_OR_RETURN(parsed.spqr, ParseSpqrConfig(config_json));
   if (parsed.spqr) return parsed;
+  const Json quantizer = entry->value("quant_method", Json());
+  if (quantizer == "gptq" || quantizer == "awq") {
+    CALIPRESS_RETURN_IF_ERROR(quantizer == "gptq" ? ReadGptqEntry(*entry, &parsed) : ReadAwqEntry(*entry, &parsed));
+    return parsed;
+  }
   if (entry->value("quant_method", Json()) != "compressed-tensors") {
     return Unsupported("quant_method is " + Printable(entry->value("quant_method", Json()).dump()));
   }

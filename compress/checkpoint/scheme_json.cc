@@ -82,7 +82,7 @@ absl::Status Unsupported(std::string_view what) {
   return PreconditionError(reason::kUnsupportedModel,
                            "quantization_config: " + std::string(what) +
                                "; calipress reads compressed-tensors in the pack-, int-, float- and naive-quantized "
-                               "formats, and spqr");
+                               "formats, gptq, awq and spqr");
 }
 
 std::string_view FormatOf(const QuantizationScheme& scheme) {

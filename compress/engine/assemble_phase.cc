@@ -6,14 +6,14 @@
 
 #include "compress/base/error.h"
 #include "compress/base/status_macros.h"
+#include "compress/checkpoint/copy_tensor.h"
+#include "compress/checkpoint/shard_plan.h"
 #include "compress/engine/block_file.h"
 #include "compress/engine/imatrix.h"
-#include "compress/engine/shard_plan.h"
+#include "compress/recipe/recipe.h"
 
 namespace calipress::engine {
 namespace {
-
-constexpr int64_t kCopyBytes = 8 << 20;
 
 std::string BlockUri(const StageContext& context, int64_t block) {
   const worker::v1::FinishedBlock* finished = context.Finished(block);
@@ -37,21 +37,18 @@ absl::StatusOr<std::vector<checkpoint::TensorPlan>> StagedTensors(StageContext& 
   return plan;
 }
 
-absl::Status CopyTensor(const checkpoint::ModelReader& reader, const checkpoint::TensorPlan& planned,
-                        checkpoint::SafetensorsWriter& writer, std::vector<char>& buffer) {
-  const checkpoint::TensorInfo* info = reader.Find(planned.name);
-  if (info == nullptr || info->dtype != planned.dtype || info->shape != planned.shape) {
-    return DefectError("a staged block does not hold " + planned.name + " as planned");
-  }
-  for (int64_t begin = 0; begin < info->bytes; begin += kCopyBytes) {
-    buffer.resize(std::min(kCopyBytes, info->bytes - begin));
-    CALIPRESS_RETURN_IF_ERROR(reader.ReadPart(*info, begin, buffer.size(), buffer.data()));
-    CALIPRESS_RETURN_IF_ERROR(writer.Append(buffer.data(), buffer.size()));
-  }
-  return absl::OkStatus();
+absl::Status CopyTensor(const checkpoint::ModelReader& reader, const checkpoint::PlannedTensor& planned,
+                        checkpoint::SafetensorsWriter& writer) {
+  const checkpoint::TensorPlan& tensor = planned.tensor;
+  const checkpoint::TensorInfo* info = reader.Find(tensor.name);
+  // The source's may be converted; those of a block are as they will be.
+  const bool fits =
+      info != nullptr && info->shape == tensor.shape && (planned.block < 0 || info->dtype == tensor.dtype);
+  if (!fits) return DefectError("a staged block or the source does not hold " + tensor.name + " as planned");
+  return checkpoint::CopyTensor(reader, *info, tensor.dtype, writer).status();
 }
 
-absl::Status WriteShard(StageContext& context, const PlannedShard& shard) {
+absl::Status WriteShard(StageContext& context, const checkpoint::PlannedShard& shard) {
   std::vector<checkpoint::TensorPlan> plan;
   auto* written = context.outcome.add_shards();
   for (const auto& planned : shard.tensors) {
@@ -63,7 +60,6 @@ absl::Status WriteShard(StageContext& context, const PlannedShard& shard) {
   CALIPRESS_ASSIGN_OR_RETURN(auto writer, checkpoint::SafetensorsWriter::Create(context.store(), uri, std::move(plan)));
   std::unique_ptr<checkpoint::ModelReader> block_reader;
   int64_t open_block = -1;
-  std::vector<char> buffer;
   for (const auto& planned : shard.tensors) {
     CALIPRESS_RETURN_IF_ERROR(context.cancellation.status());
     if (planned.block >= 0 && planned.block != open_block) {
@@ -72,7 +68,7 @@ absl::Status WriteShard(StageContext& context, const PlannedShard& shard) {
       open_block = planned.block;
     }
     CALIPRESS_RETURN_IF_ERROR(
-        CopyTensor(planned.block >= 0 ? *block_reader : *context.model->reader, planned.tensor, *writer, buffer));
+        CopyTensor(planned.block >= 0 ? *block_reader : *context.model->reader, planned, *writer));
   }
   CALIPRESS_RETURN_IF_ERROR(writer->Close());
   written->set_file(shard.file);
@@ -90,7 +86,11 @@ absl::Status AssembleShards(StageContext& context) {
     CALIPRESS_RETURN_IF_ERROR(context.cancellation.status());
     CALIPRESS_ASSIGN_OR_RETURN(blocks.emplace_back(), StagedTensors(context, block));
   }
-  const auto shards = PlanShards(*context.model, context.recipe(), blocks);
+  const v1::Output& output = context.recipe().output();
+  const auto shards =
+      checkpoint::PlanShards(context.spec(), *context.model->reader, blocks,
+                             output.has_max_shard_bytes() ? output.max_shard_bytes() : checkpoint::kDefaultShardBytes,
+                             [&](Dtype dtype) { return recipe::StoredDtype(context.recipe(), dtype); });
   for (size_t i = context.rank(); i < shards.size(); i += context.world_size()) {
     context.observer.OnProgress(kAssemblePhase, static_cast<double>(i) / shards.size(), shards[i].file);
     TimedActivity timed(context.activities, Activity::kWrite);

@@ -7,6 +7,8 @@
 
 #include "compress/base/error.h"
 #include "compress/base/status_macros.h"
+#include "compress/checkpoint/copy_tensor.h"
+#include "compress/checkpoint/formats/linear_format.h"
 #include "compress/engine/imatrix.h"
 #include "compress/model/weights.h"
 #include "compress/recipe/recipe.h"
@@ -15,8 +17,6 @@ namespace calipress::engine {
 namespace {
 
 constexpr std::string_view kWeightSuffix = ".weight";
-// Source tensors are copied in pieces of this size.
-constexpr int64_t kCopyBytes = 8 << 20;
 
 // The linear whose weight a tensor is; null for anything else.
 const arch::LinearSpec* LinearOfWeight(const std::string& tensor, const std::vector<arch::LinearSpec>& linears) {
@@ -26,23 +26,17 @@ const arch::LinearSpec* LinearOfWeight(const std::string& tensor, const std::vec
   return nullptr;
 }
 
-// What a tensor that is no codes is written in: what the source has it in.
-Dtype DtypeOf(const OpenModel& model, const std::string& tensor) {
+// What a tensor that is no codes is written in: what the source has it in, where the format does not say otherwise.
+Dtype DtypeOf(const OpenModel& model, const v1::Recipe& recipe, const std::string& tensor) {
   const checkpoint::TensorInfo* info = model.reader->Find(tensor);
-  return info == nullptr ? model.spec.dtype : info->dtype;
+  return info == nullptr ? model.spec.dtype : recipe::StoredDtype(recipe, info->dtype);
 }
 
-absl::Status CopyTensor(const checkpoint::ModelReader& reader, const std::string& name,
+absl::Status CopyTensor(const OpenModel& model, const v1::Recipe& recipe, const std::string& name,
                         checkpoint::SafetensorsWriter& writer) {
-  const checkpoint::TensorInfo* info = reader.Find(name);
+  const checkpoint::TensorInfo* info = model.reader->Find(name);
   if (info == nullptr) return DefectError("tensor " + name + " went missing from the source model");
-  std::vector<char> buffer;
-  for (int64_t begin = 0; begin < info->bytes; begin += kCopyBytes) {
-    buffer.resize(std::min(kCopyBytes, info->bytes - begin));
-    CALIPRESS_RETURN_IF_ERROR(reader.ReadPart(*info, begin, buffer.size(), buffer.data()));
-    CALIPRESS_RETURN_IF_ERROR(writer.Append(buffer.data(), buffer.size()));
-  }
-  return absl::OkStatus();
+  return checkpoint::CopyTensor(*model.reader, *info, recipe::StoredDtype(recipe, info->dtype), writer).status();
 }
 
 absl::Status AppendTensor(checkpoint::SafetensorsWriter& writer, const at::Tensor& tensor,
@@ -51,32 +45,20 @@ absl::Status AppendTensor(checkpoint::SafetensorsWriter& writer, const at::Tenso
   return writer.Append(local.data_ptr(), local.nbytes());
 }
 
-// In the order of PackedLinearPlan.
-absl::Status AppendPacked(checkpoint::SafetensorsWriter& writer, const method::QuantizedWeight& quantized) {
-  const at::Tensor codes = quantized.codes.cpu().contiguous();
-  const int64_t out = codes.size(0), in = codes.size(1);
-  const int bits = quantized.scheme.bits;
-  const int64_t words_per_row = checkpoint::PackedWords(in, bits);
-  std::vector<int32_t> words(out * words_per_row);
-  checkpoint::PackRows(codes.data_ptr<int8_t>(), out, in, bits, words.data());
-  CALIPRESS_RETURN_IF_ERROR(writer.Append(words.data(), words.size() * sizeof(int32_t)));
-  CALIPRESS_RETURN_IF_ERROR(AppendTensor(writer, quantized.scales));
-  const int64_t shape[2] = {out, in};
-  CALIPRESS_RETURN_IF_ERROR(writer.Append(shape, sizeof shape));
-  if (quantized.scheme.symmetric) return absl::OkStatus();
-  const at::Tensor zeros = quantized.zero_points.cpu().contiguous();
-  words.resize(checkpoint::PackedWords(out, bits) * zeros.size(1));
-  checkpoint::PackColumns(zeros.data_ptr<int8_t>(), out, zeros.size(1), bits, words.data());
-  return writer.Append(words.data(), words.size() * sizeof(int32_t));
-}
-
-// In the order of QuantizedLinearPlan.
-absl::Status AppendQuantized(checkpoint::SafetensorsWriter& writer, const method::QuantizedWeight& quantized) {
-  if (quantized.scheme.Packed()) return AppendPacked(writer, quantized);
-  for (const at::Tensor& tensor : {quantized.codes, quantized.scales, quantized.zero_points, quantized.input_scale}) {
-    if (tensor.defined()) CALIPRESS_RETURN_IF_ERROR(AppendTensor(writer, tensor));
-  }
-  return absl::OkStatus();
+absl::Status AppendCodes(checkpoint::SafetensorsWriter& writer, const checkpoint::LinearFormat& format,
+                         const method::QuantizedWeight& quantized) {
+  const at::Tensor codes = quantized.codes.cpu().contiguous(), scales = quantized.scales.cpu().contiguous();
+  const at::Tensor zeros = quantized.scheme.symmetric ? at::Tensor() : quantized.zero_points.cpu().contiguous();
+  checkpoint::CodesView view;
+  view.scheme = quantized.scheme;
+  view.out = codes.size(0);
+  view.in = codes.size(1);
+  view.codes = static_cast<const int8_t*>(codes.const_data_ptr());  // E4M3 too: a byte each
+  view.dtype = model::FromScalarType(scales.scalar_type());
+  view.scales = scales.const_data_ptr();
+  view.zero_points = zeros.defined() ? zeros.const_data_ptr<int8_t>() : nullptr;
+  if (quantized.input_scale.defined()) view.input_scale = quantized.input_scale.item<float>();
+  return format.Encode(view, [&](const void* data, int64_t bytes) { return writer.Append(data, bytes); });
 }
 
 absl::Status AppendSpqr(checkpoint::SafetensorsWriter& writer, const method::SpqrWeight& weight) {
@@ -116,7 +98,7 @@ std::vector<checkpoint::TensorPlan> BlockFilePlan(const OpenModel& model, const 
   const auto linears = arch::BlockLinears(model.spec, block.index);
   std::vector<checkpoint::TensorPlan> plan;
   for (const auto& tensor : arch::BlockTensors(model.spec, block.index)) {
-    const Dtype dtype = DtypeOf(model, tensor.name);
+    const Dtype dtype = DtypeOf(model, recipe, tensor.name);
     const arch::LinearSpec* linear = LinearOfWeight(tensor.name, linears);
     if (linear != nullptr &&
         (recipe::SchemeFor(recipe, linear->module) || recipe::SpqrSchemeFor(recipe, linear->module))) {
@@ -147,21 +129,22 @@ absl::StatusOr<worker::v1::FinishedBlock> WriteBlockFile(storage::ObjectStore& s
     const bool dense = recipe.output().format() == "dense";
     const auto changed = block.changed.find(tensor.name);
     if (result == nullptr && changed != block.changed.end()) {
-      CALIPRESS_RETURN_IF_ERROR(AppendTensor(*writer, changed->second, DtypeOf(model, tensor.name)));
+      CALIPRESS_RETURN_IF_ERROR(AppendTensor(*writer, changed->second, DtypeOf(model, recipe, tensor.name)));
     } else if (result == nullptr) {
-      CALIPRESS_RETURN_IF_ERROR(CopyTensor(*model.reader, tensor.name, *writer));
+      CALIPRESS_RETURN_IF_ERROR(CopyTensor(model, recipe, tensor.name, *writer));
     } else if (result->quantized && dense) {
       CALIPRESS_RETURN_IF_ERROR(
-          AppendTensor(*writer, method::Dequantize(*result->quantized), DtypeOf(model, tensor.name)));
+          AppendTensor(*writer, method::Dequantize(*result->quantized), DtypeOf(model, recipe, tensor.name)));
     } else if (result->quantized) {
-      CALIPRESS_RETURN_IF_ERROR(AppendQuantized(*writer, *result->quantized));
+      CALIPRESS_RETURN_IF_ERROR(
+          AppendCodes(*writer, *checkpoint::FindLinearFormat(recipe.output().format()), *result->quantized));
     } else if (result->spqr && dense) {
       CALIPRESS_RETURN_IF_ERROR(
-          AppendTensor(*writer, method::DequantizeSpqr(*result->spqr), DtypeOf(model, tensor.name)));
+          AppendTensor(*writer, method::DequantizeSpqr(*result->spqr), DtypeOf(model, recipe, tensor.name)));
     } else if (result->spqr) {
       CALIPRESS_RETURN_IF_ERROR(AppendSpqr(*writer, *result->spqr));
     } else {
-      CALIPRESS_RETURN_IF_ERROR(AppendTensor(*writer, result->weight, DtypeOf(model, tensor.name)));
+      CALIPRESS_RETURN_IF_ERROR(AppendTensor(*writer, result->weight, DtypeOf(model, recipe, tensor.name)));
     }
   }
   if (recipe.output().imatrix()) {
@@ -193,6 +176,7 @@ absl::StatusOr<worker::v1::FinishedBlock> WriteBlockFile(storage::ObjectStore& s
 
 checkpoint::QuantizationConfig ResultQuantization(const arch::ArchSpec& spec, const v1::Recipe& recipe) {
   checkpoint::QuantizationConfig config;
+  if (const auto* format = checkpoint::FindLinearFormat(recipe.output().format())) config.format = format;
   checkpoint::SpqrQuantization spqr;
   spqr.dense.emplace_back(arch::HeadModule(spec));
   for (int64_t block = 0; block < spec.blocks; ++block) {

@@ -4,6 +4,7 @@
 #include "compress/base/status_macros.h"
 #include "compress/engine/peak_memory.h"
 #include "compress/model/weights.h"
+#include "compress/recipe/recipe.h"
 
 namespace calipress::engine {
 namespace {
@@ -12,8 +13,8 @@ constexpr int64_t kConfigLimit = 16 << 20;
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<OpenModel>> Open(storage::ObjectStore& store, const std::string& uri,
-                                                at::Device device) {
+absl::StatusOr<std::unique_ptr<OpenModel>> Open(storage::ObjectStore& store, const std::string& uri, at::Device device,
+                                                const v1::Recipe& recipe) {
   auto model = std::make_unique<OpenModel>();
   model->uri = uri;
   auto config = store.ReadAll(storage::JoinUri(uri, "config.json"), kConfigLimit);
@@ -24,6 +25,7 @@ absl::StatusOr<std::unique_ptr<OpenModel>> Open(storage::ObjectStore& store, con
   CALIPRESS_RETURN_IF_ERROR(config.status());
   model->config_json = *std::move(config);
   CALIPRESS_ASSIGN_OR_RETURN(model->spec, arch::ParseConfig(model->config_json));
+  model->spec.dtype = recipe::StoredDtype(recipe, model->spec.dtype);
   CALIPRESS_ASSIGN_OR_RETURN(model->quantization, checkpoint::ParseQuantizationConfig(model->config_json));
   CALIPRESS_ASSIGN_OR_RETURN(model->reader, checkpoint::ModelReader::Open(store, uri));
   model->weights =

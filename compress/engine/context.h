@@ -25,7 +25,10 @@ struct OpenModel {
   std::unique_ptr<model::WeightSource> weights;
 };
 
-absl::StatusOr<std::unique_ptr<OpenModel>> Open(storage::ObjectStore& store, const std::string& uri, at::Device device);
+// The model runs in the dtype that the recipe's result has, which may not be its own: what is calibrated, solved and
+// measured is then what programs that load the result will compute with.
+absl::StatusOr<std::unique_ptr<OpenModel>> Open(storage::ObjectStore& store, const std::string& uri, at::Device device,
+                                                const v1::Recipe& recipe);
 
 // What the phases of one stage share.
 struct StageContext {

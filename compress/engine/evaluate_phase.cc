@@ -245,7 +245,8 @@ absl::Status Evaluate(StageContext& context) {
   const bool compressed = context.recipe().steps_size() > 0;
   std::unique_ptr<OpenModel> reference;
   if (!compressed && !evaluation.reference().empty()) {
-    CALIPRESS_ASSIGN_OR_RETURN(reference, Open(context.store(), evaluation.reference(), context.device));
+    CALIPRESS_ASSIGN_OR_RETURN(reference,
+                               Open(context.store(), evaluation.reference(), context.device, context.recipe()));
     if (reference->spec.vocabulary != context.spec().vocabulary || reference->spec.blocks != context.spec().blocks) {
       return UserError(reason::kUnsupportedCombination,
                        "evaluation.reference has another vocabulary size or number of blocks than the model: compare a "

@@ -63,7 +63,8 @@ absl::StatusOr<worker::v1::StageOutcome> RunStage(const worker::v1::Assignment& 
   worker::v1::StageOutcome outcome;
   CALIPRESS_RETURN_IF_ERROR(tensor::Guard("stage", [&]() -> absl::Status {
     const at::Device device(environment.device);
-    CALIPRESS_ASSIGN_OR_RETURN(auto model, Open(environment.store, assignment.model_uri(), device));
+    CALIPRESS_ASSIGN_OR_RETURN(auto model,
+                               Open(environment.store, assignment.model_uri(), device, assignment.recipe()));
     if (assignment.first_block() < 0 || assignment.first_block() > assignment.end_block() ||
         assignment.end_block() > model->spec.blocks) {
       return DefectError("the assignment's blocks are not blocks of the model");

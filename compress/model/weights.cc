@@ -1,5 +1,6 @@
 #include "compress/model/weights.h"
 
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -11,6 +12,7 @@
 
 #include "compress/base/error.h"
 #include "compress/base/status_macros.h"
+#include "compress/checkpoint/formats/linear_format.h"
 #include "compress/model/finite_rows.h"
 
 namespace calipress::model {
@@ -61,8 +63,7 @@ class CheckpointSource : public WeightSource {
     const QuantizationScheme* scheme = SchemeOf(tensor);
     absl::StatusOr<at::Tensor> loaded = spqr != nullptr     ? LoadSpqr(tensor, *spqr)
                                         : scheme == nullptr ? LoadPlain(tensor)
-                                        : scheme->Packed()  ? LoadPacked(tensor, *scheme)
-                                                            : LoadCodes(tensor, *scheme);
+                                                            : LoadQuantized(tensor, *scheme);
     CALIPRESS_RETURN_IF_ERROR(loaded.status());
     const at::Tensor converted = loaded->to(dtype_);
     if (!AllFinite(converted)) {
@@ -70,7 +71,9 @@ class CheckpointSource : public WeightSource {
       return PreconditionError(
           reason::kNonFiniteWeights,
           "tensor " + tensor.name +
-              (overflow ? " has values beyond the range of the dtype that the model runs in; run it in a wider dtype"
+              (overflow ? " has values beyond the range of the dtype that the model runs in; run it in a wider dtype "
+                          "(outputs in the "
+                          "gptq and awq formats run in F16; compressed-tensors keeps the model's own)"
                         : " has NaN or infinite values; the checkpoint is damaged or its training diverged"));
     }
     return converted.to(device_);
@@ -165,100 +168,18 @@ class CheckpointSource : public WeightSource {
     return Corrupt(info.name, "is " + std::string(DtypeName(info.dtype)) + "; a weight is BF16, F16, F32 or F64");
   }
 
-  absl::StatusOr<const TensorInfo*> FindWords(const std::string& name, const std::vector<int64_t>& shape) const {
-    CALIPRESS_ASSIGN_OR_RETURN(const TensorInfo* info, Find(name, shape));
-    if (info->dtype == Dtype::kI32) return info;
-    return Corrupt(name, "is " + std::string(DtypeName(info->dtype)) + "; packed codes are I32");
-  }
-
-  absl::Status CheckPackedShape(const std::string& module, const std::vector<int64_t>& shape) const {
-    CALIPRESS_ASSIGN_OR_RETURN(const TensorInfo* info, Find(module + ".weight_shape", {2}));
-    if (info->dtype != Dtype::kI64 && info->dtype != Dtype::kI32) {
-      return Corrupt(info->name, "is " + std::string(DtypeName(info->dtype)) + "; it is I64");
-    }
-    CALIPRESS_ASSIGN_OR_RETURN(const at::Tensor raw, Read(*info));
-    const at::Tensor value = raw.to(at::kLong);
-    const int64_t* data = value.const_data_ptr<int64_t>();
-    const std::vector<int64_t> stored = {data[0], data[1]};
-    if (stored == shape) return absl::OkStatus();
-    return Corrupt(info->name, "says " + ShapeText(stored) + "; by config.json the linear has " + ShapeText(shape));
-  }
-
-  // (codes - zero points) * scales, in the scales' dtype.
-  absl::StatusOr<at::Tensor> LoadPacked(const arch::TensorSpec& tensor, const QuantizationScheme& scheme) const {
-    const std::string module = tensor.name.substr(0, tensor.name.rfind('.'));
-    const int64_t out = tensor.shape.at(0);
-    const int64_t in = tensor.shape.at(1);
-    if (scheme.group_size == 0 || (scheme.group_size > 0 && in % scheme.group_size != 0)) {
-      return Corrupt(tensor.name, "has " + std::to_string(in) + " columns, which groups of " +
-                                      std::to_string(scheme.group_size) + " do not divide");
-    }
-    CALIPRESS_RETURN_IF_ERROR(CheckPackedShape(module, tensor.shape));
-    const int64_t groups = scheme.Groups(in);
-    const int64_t row_words = checkpoint::PackedWords(in, scheme.bits);
-    CALIPRESS_ASSIGN_OR_RETURN(const TensorInfo* packed_info, FindWords(module + ".weight_packed", {out, row_words}));
-    CALIPRESS_ASSIGN_OR_RETURN(const TensorInfo* scale_info, Find(module + ".weight_scale", {out, groups}));
-    CALIPRESS_RETURN_IF_ERROR(CheckFloating(*scale_info));
-    CALIPRESS_ASSIGN_OR_RETURN(const at::Tensor packed, Read(*packed_info));
-    CALIPRESS_ASSIGN_OR_RETURN(const at::Tensor scale, Read(*scale_info));
-    const at::ScalarType scale_dtype = scale.scalar_type();
-
-    at::Tensor codes = at::empty({out, in}, at::kChar);
-    const int32_t* words = packed.const_data_ptr<int32_t>();
-    int8_t* code_data = codes.mutable_data_ptr<int8_t>();
-    at::parallel_for(0, out, 16, [&](int64_t begin, int64_t end) {
-      checkpoint::UnpackRows(words + begin * row_words, end - begin, in, scheme.bits, code_data + begin * in);
-    });
-    at::Tensor weight = codes.view({out, groups, in / groups}).to(scale_dtype);
-    if (!scheme.symmetric) {
-      CALIPRESS_ASSIGN_OR_RETURN(const at::Tensor zero_points, ReadZeroPoints(module, out, groups, scheme.bits));
-      weight.sub_(zero_points.to(scale_dtype).unsqueeze(2));
-    }
-    return weight.mul_(scale.unsqueeze(2)).view({out, in});
-  }
-
-  // Codes of 8 bits each: (codes - zero points) * scales, in the scales' dtype.
-  absl::StatusOr<at::Tensor> LoadCodes(const arch::TensorSpec& tensor, const QuantizationScheme& scheme) const {
-    const int64_t out = tensor.shape.at(0), in = tensor.shape.at(1);
-    if (scheme.strategy == checkpoint::Strategy::kGroup && in % scheme.GroupWidth(in) != 0) {
-      return Corrupt(tensor.name, "has " + std::to_string(in) + " columns, which groups of " +
-                                      std::to_string(scheme.group_size) + " do not divide");
-    }
-    const std::string module(ModuleOf(tensor));
-    std::optional<at::Tensor> codes, scales, zero_points;
-    for (const auto& plan : checkpoint::QuantizedLinearPlan(module, out, in, scheme, Dtype::kF32)) {
-      const bool zeros = plan.name.ends_with(".weight_zero_point"), scale = plan.name.ends_with(".weight_scale");
-      if (plan.name.ends_with(".input_scale")) continue;
-      CALIPRESS_ASSIGN_OR_RETURN(const TensorInfo* info, Find(plan.name, plan.shape));
-      if (scale) {
-        CALIPRESS_RETURN_IF_ERROR(CheckFloating(*info));
-      } else if (info->dtype != plan.dtype) {
-        return Corrupt(info->name, "is " + std::string(DtypeName(info->dtype)) + "; by config.json it is " +
-                                       std::string(DtypeName(plan.dtype)));
-      }
-      CALIPRESS_ASSIGN_OR_RETURN((scale ? scales : zeros ? zero_points : codes), Read(*info));
-    }
-    // Over the matrix: rows and columns that share one.
-    const auto spread = [&](const at::Tensor& grid) {
-      return grid.view({scheme.ScaleRows(out), scheme.Groups(in)})
-          .to(scales->scalar_type())
-          .repeat_interleave(scheme.RowsPerScale(out), 0)
-          .narrow(0, 0, out)
-          .repeat_interleave(scheme.GroupWidth(in), 1)
-          .narrow(1, 0, in);
+  absl::StatusOr<at::Tensor> LoadQuantized(const arch::TensorSpec& tensor, const QuantizationScheme& scheme) const {
+    const auto run = [](int64_t rows, const std::function<void(int64_t, int64_t)>& work) {
+      at::parallel_for(0, rows, 16, work);
     };
-    at::Tensor weight = codes->to(scales->scalar_type());
-    if (zero_points) weight.sub_(spread(*zero_points));
-    return weight.mul_(spread(*scales));
-  }
-
-  absl::StatusOr<at::Tensor> ReadZeroPoints(const std::string& module, int64_t out, int64_t groups, int bits) const {
-    const std::vector<int64_t> shape = {checkpoint::PackedWords(out, bits), groups};
-    CALIPRESS_ASSIGN_OR_RETURN(const TensorInfo* info, FindWords(module + ".weight_zero_point", shape));
-    CALIPRESS_ASSIGN_OR_RETURN(const at::Tensor packed, Read(*info));
-    at::Tensor codes = at::empty({out, groups}, at::kChar);
-    checkpoint::UnpackColumns(packed.const_data_ptr<int32_t>(), out, groups, bits, codes.mutable_data_ptr<int8_t>());
-    return codes;
+    CALIPRESS_ASSIGN_OR_RETURN(const checkpoint::CodesLinear linear,
+                               quantization_.format->Decode(ModuleOf(tensor), tensor.shape.at(0), tensor.shape.at(1),
+                                                            scheme, checkpoint::SourceOf(reader_), run));
+    at::Tensor weight = at::empty(tensor.shape, ToScalarType(linear.dtype));
+    const checkpoint::CodesView view = linear.View();
+    void* data = weight.mutable_data_ptr();
+    run(view.out, [&](int64_t begin, int64_t end) { checkpoint::DequantizeRows(view, begin, end, data); });
+    return weight;
   }
 
   const checkpoint::ModelReader& reader_;
@@ -297,6 +218,19 @@ at::ScalarType ToScalarType(Dtype dtype) {
       return at::kFloat8_e5m2;
   }
   return at::kFloat;
+}
+
+Dtype FromScalarType(at::ScalarType type) {
+  switch (type) {
+    case at::kBFloat16:
+      return Dtype::kBF16;
+    case at::kHalf:
+      return Dtype::kF16;
+    case at::kDouble:
+      return Dtype::kF64;
+    default:
+      return Dtype::kF32;
+  }
 }
 
 std::unique_ptr<WeightSource> CheckpointWeights(const checkpoint::ModelReader& reader,

@@ -14,6 +14,8 @@
 namespace calipress::model {
 
 at::ScalarType ToScalarType(Dtype dtype);
+// Of a floating type that checkpoints have.
+Dtype FromScalarType(at::ScalarType type);
 
 // A checkpoint as a source of weights in `dtype` on `device`. Linears that `quantization` names are read from their
 // packed tensors and dequantized as loaders do. `reader` outlives the result.

@@ -23,4 +23,8 @@ void CheckSparseGpt(const v1::Recipe& recipe, const v1::Step& step, const std::s
 void CheckOwl(const v1::Step& step, const std::string& path, const Refuse& refuse);
 void CheckDsnot(const v1::Recipe& recipe, const v1::Step& step, const std::string& path, const Refuse& refuse);
 
+// What the output's format holds of what the steps make: one layout for the whole checkpoint, as loaders choose it by
+// config.json. `path` is the recipe's own.
+void CheckOutputFormat(const v1::Recipe& recipe, const std::string& path, const Refuse& refuse);
+
 }  // namespace calipress::recipe

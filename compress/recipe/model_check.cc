@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "absl/strings/str_cat.h"
+#include "compress/checkpoint/formats/linear_format.h"
 #include "compress/recipe/n_of_m.h"
 #include "compress/recipe/pattern.h"
 #include "compress/recipe/recipe.h"
@@ -63,6 +64,7 @@ class ModelCheck {
       CheckFused(path, {arch::Role::kQuery, arch::Role::kKey, arch::Role::kValue});
       CheckFused(path, {arch::Role::kGate, arch::Role::kUp});
     }
+    CheckFormat(path);
     CheckLengths(path);
     return std::move(violations_);
   }
@@ -262,6 +264,35 @@ class ModelCheck {
     Refuse(absl::StrCat(path, ".steps"),
            absl::StrCat("linears that loaders fuse must have one scheme or all be dense: ", found->text,
                         AndMore(found->blocks - 1), ". Target or ignore them together"));
+  }
+
+  // What the output's format cannot hold of these linears.
+  void CheckFormat(const std::string& path) {
+    const auto* format = checkpoint::FindLinearFormat(recipe_.output().format());
+    if (format == nullptr) return;
+    std::vector<checkpoint::QuantizedModule> quantized;
+    std::vector<std::string> dense = {std::string(arch::HeadModule(spec_))};
+    std::string misshapen;
+    size_t count = 0;
+    for (const auto& block : blocks_) {
+      for (const arch::LinearSpec& linear : block) {
+        const auto scheme = FinalScheme(linear.module);
+        if (!scheme) {
+          dense.push_back(linear.module);
+          continue;
+        }
+        quantized.push_back({linear.module, *scheme});
+        const std::string why = format->ShapeMisfit(*scheme, linear.out, linear.in);
+        if (!why.empty() && ++count == 1) misshapen = absl::StrCat(linear.module, ": ", why);
+      }
+    }
+    if (count > 0) {
+      Refuse(absl::StrCat(path, ".output.format"),
+             absl::StrCat(misshapen, AndMore(count - 1), "; give compressed-tensors, or ignore these linears"));
+    }
+    if (const std::string why = format->ModelMisfit(quantized, dense); !quantized.empty() && !why.empty()) {
+      Refuse(absl::StrCat(path, ".steps"), why);
+    }
   }
 
   void CheckLength(const std::string& path, int64_t length) {

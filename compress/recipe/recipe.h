@@ -89,6 +89,10 @@ bool NeedsStatistics(const v1::Step& step);
 std::vector<checkpoint::TensorPlan> LinearTensors(const v1::Recipe& recipe, const arch::LinearSpec& linear, Dtype dtype,
                                                   int64_t outliers = 0);
 
+// The dtype that a tensor of the source in `source` has in the result, where it is no codes: F16 for floating ones
+// where the output's format holds nothing else. Also what the job computes in.
+Dtype StoredDtype(const v1::Recipe& recipe, Dtype source);
+
 // The scheme that a step gives; only for steps that quantize. Of SpQR it has the bits and the groups of weights alone.
 checkpoint::QuantizationScheme SchemeOf(const v1::Step& step);
 // What is left open by a step that says this much.

@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "compress/checkpoint/shard_plan.h"
 #include "compress/recipe/n_of_m.h"
 #include "compress/recipe/owl.h"
 #include "compress/recipe/pattern.h"
@@ -13,7 +14,6 @@ constexpr int32_t kDefaultSamples = 128;
 // Enough for matrix products to run at full speed, and few enough for a pipeline of stages to fill soon.
 constexpr int64_t kMicroBatchTokens = 1024;
 constexpr double kDefaultOutlierThreshold = 5.0;
-constexpr int64_t kDefaultShardBytes = 5'000'000'000;
 
 // A default is written only where nothing is: what the user gave stays, even where it equals the default.
 #define CALIPRESS_DEFAULT(message, field, value) \
@@ -184,7 +184,7 @@ v1::Recipe Resolve(const v1::Recipe& recipe, const arch::ArchSpec& spec) {
                                     [](const v1::Step& step) { return step.has_spqr(); });
       output->set_format(spqr ? "spqr" : "compressed-tensors");
     }
-    if (!output->has_max_shard_bytes()) output->set_max_shard_bytes(kDefaultShardBytes);
+    if (!output->has_max_shard_bytes()) output->set_max_shard_bytes(checkpoint::kDefaultShardBytes);
   }
   if (resolved.has_evaluation()) {
     v1::Evaluation* evaluation = resolved.mutable_evaluation();

@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "compress/checkpoint/formats/linear_format.h"
 #include "compress/recipe/n_of_m.h"
 #include "compress/recipe/pattern.h"
 #include "compress/recipe/recipe.h"
@@ -117,7 +118,13 @@ std::vector<checkpoint::TensorPlan> LinearTensors(const v1::Recipe& recipe, cons
   }
   const auto scheme = SchemeFor(recipe, linear.module);
   if (!scheme) return {{linear.module + ".weight", dtype, {linear.out, linear.in}}};
-  return checkpoint::QuantizedLinearPlan(linear.module, linear.out, linear.in, *scheme, dtype);
+  return checkpoint::FindLinearFormat(recipe.output().format())
+      ->Plan(linear.module, linear.out, linear.in, *scheme, dtype);
+}
+
+Dtype StoredDtype(const v1::Recipe& recipe, Dtype source) {
+  const checkpoint::LinearFormat* format = checkpoint::FindLinearFormat(recipe.output().format());
+  return format != nullptr && format->holds_f16() && IsFloating(source) ? Dtype::kF16 : source;
 }
 
 bool NeedsStatistics(const v1::Step& step) {

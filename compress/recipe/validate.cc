@@ -44,6 +44,7 @@ class Validator {
     }
     CheckOrder(path);
     CheckCalibration(absl::StrCat(path, ".calibration"));
+    CheckOutputFormat(recipe_, path, Refusing());
     CheckOutput(absl::StrCat(path, ".output"));
     CheckEvaluation(absl::StrCat(path, ".evaluation"));
     return std::move(violations_);
@@ -282,31 +283,6 @@ class Validator {
     }
   }
 
-  // One layout for the whole checkpoint: loaders choose it by config.json.
-  void CheckFormat(const std::string& path, const std::string& format) {
-    if (!format.empty() && format != "compressed-tensors" && format != "spqr" && format != "dense") {
-      return Refuse(path, "must be compressed-tensors, spqr or dense");
-    }
-    if (format == "dense") return;
-    const v1::Spqr* spqr = nullptr;
-    bool others = false, differ = false;
-    for (const v1::Step& step : recipe_.steps()) {
-      if (!Quantizes(step)) continue;
-      others = others || !step.has_spqr();
-      if (!step.has_spqr()) continue;
-      if (spqr != nullptr) differ = differ || !(SpqrSchemeOf(*spqr) == SpqrSchemeOf(step.spqr()));
-      spqr = &step.spqr();
-    }
-    if (spqr == nullptr && format != "spqr") return;
-    if (others || (spqr == nullptr && recipe_.steps_size() > 0)) {
-      return Refuse(path,
-                    "spqr holds linears that spqr quantized, and nothing else does; give dense, or one of the two "
-                    "kinds of steps alone");
-    }
-    if (format == "compressed-tensors") return Refuse(path, "cannot hold what spqr makes; give spqr or dense");
-    if (differ) Refuse(path, "spqr has one scheme for all linears, and the steps have several; give dense");
-  }
-
   void CheckImatrix(const std::string& path) {
     if (!recipe_.output().imatrix()) return;
     if (recipe_.steps_size() == 0) return Refuse(path, "is of jobs with steps: it is written beside their checkpoint");
@@ -318,7 +294,6 @@ class Validator {
   void CheckOutput(const std::string& path) {
     const v1::Output& output = recipe_.output();
     CheckImatrix(absl::StrCat(path, ".imatrix"));
-    CheckFormat(absl::StrCat(path, ".format"), output.format());
     if (output.has_max_shard_bytes() && output.max_shard_bytes() < 1) {
       Refuse(absl::StrCat(path, ".max_shard_bytes"), "must be at least 1");
     }

@@ -59,16 +59,17 @@ int64_t ForwardBytes(const arch::ArchSpec& spec, int64_t tokens, int64_t length)
 
 int64_t OutputBytes(const v1::Recipe& recipe, const SourceModel& model) {
   const arch::ArchSpec& spec = model.spec;
+  const Dtype dtype = recipe::StoredDtype(recipe, spec.dtype);
   const auto plan_bytes = [&](const std::string& name, const std::vector<int64_t>& shape) {
-    return checkpoint::TensorBytes({name, spec.dtype, shape});
+    return checkpoint::TensorBytes({name, dtype, shape});
   };
-  int64_t bytes = model.outer_bytes;
+  int64_t bytes = model.outer_bytes / DtypeBytes(spec.dtype) * DtypeBytes(dtype);
   for (int64_t block = 0; block < spec.blocks; ++block) {
     for (const arch::TensorSpec& tensor : arch::BlockTensors(spec, block))
       bytes += plan_bytes(tensor.name, tensor.shape);
     for (const arch::LinearSpec& linear : arch::BlockLinears(spec, block)) {
       bytes -= plan_bytes(linear.module, {linear.out, linear.in});
-      for (const checkpoint::TensorPlan& plan : recipe::LinearTensors(recipe, linear, spec.dtype)) {
+      for (const checkpoint::TensorPlan& plan : recipe::LinearTensors(recipe, linear, dtype)) {
         bytes += checkpoint::TensorBytes(plan);
       }
     }
@@ -94,8 +95,8 @@ int64_t CompressBytes(const v1::CompressionJob& job, const SourceModel& model, c
     // while the tokens stream by once.
     const bool replicas = recipe.sharding() == v1::SHARDING_SAMPLES;
     const int64_t blocks = replicas ? spec.blocks : (spec.blocks + workers - 1) / workers;
-    const int64_t tokens_here = replicas ? (sizes.calibration_tokens + workers - 1) / workers + length
-                                         : sizes.calibration_tokens;
+    const int64_t tokens_here =
+        replicas ? (sizes.calibration_tokens + workers - 1) / workers + length : sizes.calibration_tokens;
     moments = (recipe.propagation() == v1::PROPAGATION_ORIGINAL ? blocks : 1) * MomentBytes(spec);
     activations = 2 * tokens_here * spec.hidden * DtypeBytes(spec.dtype);
     forward = ForwardBytes(spec, tokens, length);

@@ -6,6 +6,7 @@
 #include "absl/strings/str_join.h"
 #include "compress/base/error.h"
 #include "compress/base/status_macros.h"
+#include "compress/checkpoint/formats/linear_format.h"
 #include "compress/checkpoint/safetensors.h"
 #include "compress/tokenizer/tokenizer.h"
 
@@ -46,6 +47,8 @@ class TensorCheck {
     return 0;
   }
 
+  bool Has(const std::string& name) const { return reader_.Find(name) != nullptr; }
+
   // Of a vector; 0 where there is none of that name.
   int64_t Length(const std::string& name) const {
     const checkpoint::TensorInfo* tensor = reader_.Find(name);
@@ -75,8 +78,8 @@ std::vector<checkpoint::TensorPlan> PackedPlan(const arch::LinearSpec& linear,
                                                const TensorCheck& check) {
   const checkpoint::SpqrScheme* spqr = quantization.SpqrSchemeOf(linear.module);
   if (spqr == nullptr) {
-    return checkpoint::QuantizedLinearPlan(linear.module, linear.out, linear.in, *quantization.SchemeOf(linear.module),
-                                           dtype);
+    return quantization.format->Plan(linear.module, linear.out, linear.in, *quantization.SchemeOf(linear.module),
+                                     dtype);
   }
   // Their count is in the offsets, which are not read here; columns and values have to agree on it.
   return checkpoint::SpqrLinearPlan(linear.module, linear.out, linear.in, *spqr, dtype,
@@ -101,6 +104,8 @@ int64_t LookAtBlock(const arch::ArchSpec& spec, int64_t block, const checkpoint:
     }
     const arch::LinearSpec& linear = *found->second;
     for (const checkpoint::TensorPlan& plan : PackedPlan(linear, quantization, spec.dtype, *check)) {
+      // Which is redundant where groups are runs of columns, and left out by some writers.
+      if (plan.name.ends_with(".g_idx") && !check->Has(plan.name)) continue;
       // Scales may be kept in another floating dtype than the model's.
       bytes +=
           check->Look(plan.name, plan.shape, IsFloating(plan.dtype) ? std::nullopt : std::optional<Dtype>(plan.dtype));

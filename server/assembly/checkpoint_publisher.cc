@@ -13,12 +13,13 @@
 #include "compress/base/error.h"
 #include "compress/base/log.h"
 #include "compress/base/status_macros.h"
+#include "compress/checkpoint/formats/linear_format.h"
+#include "compress/checkpoint/publication/marker.h"
+#include "compress/checkpoint/publication/source_files.h"
 #include "compress/checkpoint/safetensors.h"
 #include "server/assembly/expected_tensors.h"
-#include "server/assembly/marker.h"
 #include "server/assembly/recipe_yaml.h"
 #include "server/assembly/shards.h"
-#include "server/assembly/source_files.h"
 #include "server/fleet/staging.h"
 
 namespace calipress::assembly {
@@ -35,6 +36,7 @@ constexpr int64_t kLargestReport = 256 << 20;
 struct Checkpoint {
   Shards shards;
   std::string config;                     // text of config.json
+  std::string repeated_config;            // name of a file that repeats its quantization_config; empty: none
   std::optional<std::string> index;       // text of the index, with several shards
   std::vector<std::string> copies;        // taken over from the source
   std::optional<std::string> ids_staged;  // calibration ids, where they still are in staging
@@ -43,16 +45,12 @@ struct Checkpoint {
   std::vector<std::string> Files() const {
     std::vector<std::string> files = copies;
     for (const auto& shard : shards) files.push_back(shard.file());
+    if (!repeated_config.empty()) files.push_back(repeated_config);
     for (const char* file : {kIndex, kRecipe, kReport, fleet::kCalibrationIdsFile, kConfig}) files.emplace_back(file);
     if (imatrix) files.emplace_back(fleet::kImatrixFile);
     return files;
   }
 };
-
-bool IsWeights(std::string_view name) {
-  return name.ends_with(".safetensors") || name == kIndex || name.ends_with(".bin") || name.ends_with(".gguf") ||
-         name.ends_with(".pt") || name.ends_with(".pth");
-}
 
 absl::Status OutputExists(const v1::CompressionJob& job, const std::string& name) {
   return PreconditionError(reason::kOutputExists,
@@ -92,7 +90,7 @@ absl::StatusOr<Checkpoint> Design(storage::ObjectStore& store, const v1::Compres
   CALIPRESS_RETURN_IF_ERROR(CheckShards(checkpoint.shards, *expected));
   const std::string root = fleet::StagingRoot(job);
   for (const auto& shard : checkpoint.shards) {
-    if (NameBelow(root, shard.uri()).empty()) {
+    if (checkpoint::NameBelow(root, shard.uri()).empty()) {
       return DefectError(absl::StrCat("shard ", shard.file(), " was reported outside of the job's staging folder"));
     }
   }
@@ -102,11 +100,12 @@ absl::StatusOr<Checkpoint> Design(storage::ObjectStore& store, const v1::Compres
   } else if (linears.quantized.empty()) {
     checkpoint.config = source_config;
   } else {
-    CALIPRESS_ASSIGN_OR_RETURN(checkpoint.config,
-                               checkpoint::QuantizedConfig(source_config, linears.quantized, linears.dense));
+    const auto& format = *checkpoint::FindLinearFormat(job.recipe().output().format());
+    CALIPRESS_ASSIGN_OR_RETURN(checkpoint.config, format.Config(source_config, linears.quantized, linears.dense));
+    checkpoint.repeated_config = format.repeated_config();
   }
   if (checkpoint.shards.size() > 1) checkpoint.index = ShardIndex(checkpoint.shards);
-  CALIPRESS_ASSIGN_OR_RETURN(checkpoint.copies, CopiedFiles(store, job.model()));
+  CALIPRESS_ASSIGN_OR_RETURN(checkpoint.copies, checkpoint::CopiedFiles(store, job.model()));
   CALIPRESS_ASSIGN_OR_RETURN(checkpoint.ids_staged, StagedIds(store, job));
   checkpoint.imatrix = job.recipe().output().imatrix();
   return checkpoint;
@@ -119,10 +118,11 @@ absl::Status CheckForeign(storage::ObjectStore& store, const v1::CompressionJob&
   const std::vector<std::string> files = checkpoint.Files();
   CALIPRESS_ASSIGN_OR_RETURN(const auto objects, store.List(job.output()));
   for (const storage::ObjectInfo& object : objects) {
-    const std::string name = NameBelow(job.output(), object.uri);
+    const std::string name = checkpoint::NameBelow(job.output(), object.uri);
     if (name.find('/') != std::string::npos) continue;
     if (std::find(own.begin(), own.end(), name) != own.end()) continue;
-    if (IsWeights(name) || std::find(files.begin(), files.end(), name) != files.end()) return OutputExists(job, name);
+    if (checkpoint::IsWeights(name) || std::find(files.begin(), files.end(), name) != files.end())
+      return OutputExists(job, name);
   }
   return absl::OkStatus();
 }
@@ -168,8 +168,12 @@ absl::Status WriteBesides(storage::ObjectStore& store, const v1::CompressionJob&
                           const v1::Report& report) {
   const auto target = [&](const std::string& name) { return storage::JoinUri(job.output(), name); };
   if (checkpoint.index) CALIPRESS_RETURN_IF_ERROR(store.WriteAll(target(kIndex), *checkpoint.index));
+  if (!checkpoint.repeated_config.empty()) {
+    CALIPRESS_ASSIGN_OR_RETURN(const std::string repeated, checkpoint::RepeatedConfig(checkpoint.config));
+    CALIPRESS_RETURN_IF_ERROR(store.WriteAll(target(checkpoint.repeated_config), repeated));
+  }
   for (const std::string& name : checkpoint.copies) {
-    CALIPRESS_RETURN_IF_ERROR(CopyFile(store, job.model(), job.output(), name));
+    CALIPRESS_RETURN_IF_ERROR(checkpoint::CopyFile(store, job.model(), job.output(), name));
   }
   CALIPRESS_RETURN_IF_ERROR(store.WriteAll(target(kRecipe), RecipeYaml(job.recipe())));
   if (checkpoint.ids_staged) {
@@ -202,7 +206,7 @@ absl::Status PublishCheckpoint(storage::ObjectStore& store, const v1::Compressio
   CALIPRESS_ASSIGN_OR_RETURN(const Checkpoint checkpoint, Design(store, job, std::move(shards), &expected));
   report->set_output_bytes(TensorBytes(checkpoint.shards));
   const std::string root = fleet::StagingRoot(job);
-  CALIPRESS_ASSIGN_OR_RETURN(const auto marker, ReadMarker(store, root));
+  CALIPRESS_ASSIGN_OR_RETURN(const auto marker, checkpoint::ReadMarker(store, root));
   CALIPRESS_ASSIGN_OR_RETURN(const bool published,
                              AlreadyPublished(store, job, checkpoint, marker.has_value(), report));
   if (published) return absl::OkStatus();
@@ -210,7 +214,8 @@ absl::Status PublishCheckpoint(storage::ObjectStore& store, const v1::Compressio
   CALIPRESS_RETURN_IF_ERROR(CheckForeign(store, job, checkpoint, marker.value_or(std::vector<std::string>())));
   CALIPRESS_ASSIGN_OR_RETURN(const auto places, LocateShards(store, job.output(), checkpoint.shards, expected));
   const std::vector<std::string> files = checkpoint.Files();
-  if (!marker || *marker != files) CALIPRESS_RETURN_IF_ERROR(WriteMarker(store, root, Union(files, marker)));
+  if (!marker || *marker != files)
+    CALIPRESS_RETURN_IF_ERROR(checkpoint::WriteMarker(store, root, Union(files, marker)));
   CALIPRESS_RETURN_IF_ERROR(MoveShards(store, job, checkpoint.shards, places));
   CALIPRESS_RETURN_IF_ERROR(WriteBesides(store, job, checkpoint, *report));
 
@@ -224,7 +229,7 @@ absl::Status PublishCheckpoint(storage::ObjectStore& store, const v1::Compressio
 
 // Takes back what a publication that did not reach config.json has put into the output.
 absl::Status TakeBack(storage::ObjectStore& store, const v1::CompressionJob& job) {
-  CALIPRESS_ASSIGN_OR_RETURN(const auto marker, ReadMarker(store, fleet::StagingRoot(job)));
+  CALIPRESS_ASSIGN_OR_RETURN(const auto marker, checkpoint::ReadMarker(store, fleet::StagingRoot(job)));
   if (!marker) return absl::OkStatus();
   CALIPRESS_ASSIGN_OR_RETURN(const bool whole, store.Exists(storage::JoinUri(job.output(), kConfig)));
   if (whole) {

@@ -41,7 +41,7 @@ MAY_INCLUDE = {
                    "compress/tokenizer", "compress/calibration", "server/store", "server/fleet",
                    "server/scheduler", "proto"},
     "client/lib": {"proto"},
-    "client/cli": {"compress/recipe", "compress/storage", "compress/arch", "client/lib", "server", "proto"},
+    "client/cli": {"compress/recipe", "compress/storage", "compress/arch", "compress/checkpoint", "client/lib", "server", "proto"},
     "worker/device": {"compress/tensor", "compress/collective"},
     "worker/stage": {"compress/engine", "compress/collective", "compress/storage", "compress/tensor",
                      "compress/recipe", "worker/device", "proto"},

@@ -24,6 +24,8 @@ void AddDelete(CLI::App* program, Action* action);
 void AddReport(CLI::App* program, Action* action);
 void AddWorkers(CLI::App* program, Action* action);
 void AddEval(CLI::App* program, Action* action);
+void AddInspect(CLI::App* program, Action* action);
+void AddConvert(CLI::App* program, Action* action);
 void AddRecipes(CLI::App* program, Action* action);
 void AddCompletion(CLI::App* program, Action* action);
 

@@ -18,8 +18,8 @@ using client::FakeService;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
-constexpr const char* kVerbs[] = {"run",    "submit", "get",     "list", "watch",   "cancel",
-                                  "delete", "report", "workers", "eval", "recipes", "completion"};
+constexpr const char* kVerbs[] = {"run",    "submit",  "get",  "list",    "watch",   "cancel",  "delete",
+                                  "report", "workers", "eval", "inspect", "convert", "recipes", "completion"};
 
 struct Outcome {
   int exit_code;

@@ -93,7 +93,7 @@ class Awq : public Method {
 
  private:
   QuantizedWeight Rounded(const at::Tensor& weight, const Grid& grid) const {
-    return {scheme_, NearestCodes(weight, grid, scheme_), grid.scales, grid.zero_points};
+    return {scheme_, NearestCodes(weight, grid, scheme_), grid.scales, grid.zero_points, {}};
   }
 
   LinearResult Quantize(const LinearTask& task, const InputStatistics& statistics) const {

@@ -8,7 +8,7 @@
 #include "absl/status/statusor.h"
 #include "compress/storage/object_store.h"
 
-namespace calipress::assembly {
+namespace calipress::checkpoint {
 
 // publishing.json in a job's staging folder: written before the first file of the job appears in the output, it says
 // which files there are the job's own. What lies in the output without a marker came from someone else.
@@ -21,4 +21,4 @@ absl::Status WriteMarker(storage::ObjectStore& store, const std::string& staging
 absl::StatusOr<std::optional<std::vector<std::string>>> ReadMarker(storage::ObjectStore& store,
                                                                    const std::string& staging_root);
 
-}  // namespace calipress::assembly
+}  // namespace calipress::checkpoint

@@ -1,11 +1,14 @@
-#include "server/assembly/source_files.h"
+#include "compress/checkpoint/publication/source_files.h"
 
 #include "compress/base/error.h"
 #include "gtest/gtest.h"
 #include "tests/unit/server/assembly/testing_tiny_model.h"
 
-namespace calipress::assembly {
+namespace calipress::checkpoint {
 namespace {
+
+using calipress::testing::TestFolder;
+using calipress::testing::WriteFile;
 
 TEST(SourceFiles, TakesTokenizersAndCodeAndNoWeights) {
   for (const char* name : {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
@@ -20,9 +23,9 @@ TEST(SourceFiles, TakesTokenizersAndCodeAndNoWeights) {
 }
 
 TEST(SourceFiles, LooksAtTheFolderItself) {
-  testing::TestFolder folder;
-  testing::WriteFile(folder / "tokenizer.json", "{}");
-  testing::WriteFile(folder / "original/tokenizer.model", "x");
+  TestFolder folder;
+  WriteFile(folder / "tokenizer.json", "{}");
+  WriteFile(folder / "original/tokenizer.model", "x");
   const auto store = storage::OpenObjectStore();
   for (const std::string& spelling :
        {folder.path().string(), folder.path().string() + "/", "file://" + folder.path().string()}) {
@@ -33,8 +36,8 @@ TEST(SourceFiles, LooksAtTheFolderItself) {
 }
 
 TEST(SourceFiles, RefusesAFileThatNoTokenizerCanBe) {
-  testing::TestFolder folder;
-  testing::WriteFile(folder / "in/tokenizer.json", "");
+  TestFolder folder;
+  WriteFile(folder / "in/tokenizer.json", "");
   std::filesystem::resize_file(folder / "in/tokenizer.json", 100'000'001);  // sparse
   const auto store = storage::OpenObjectStore();
   const absl::Status status = CopyFile(*store, folder / "in", folder / "out", "tokenizer.json");
@@ -49,4 +52,4 @@ TEST(NameBelow, IgnoresQueriesAndTrailingSlashes) {
 }
 
 }  // namespace
-}  // namespace calipress::assembly
+}  // namespace calipress::checkpoint

@@ -1,15 +1,11 @@
-#include "compress/engine/shard_plan.h"
+#include "compress/checkpoint/shard_plan.h"
 
 #include <algorithm>
 #include <cstdio>
 #include <set>
 
-#include "compress/engine/block_file.h"
-
-namespace calipress::engine {
+namespace calipress::checkpoint {
 namespace {
-
-constexpr int64_t kDefaultShardBytes = 5'000'000'000;
 
 bool EndsWith(std::string_view text, std::string_view end) {
   return text.size() >= end.size() && text.substr(text.size() - end.size()) == end;
@@ -21,25 +17,27 @@ bool IsDerived(const arch::ArchSpec& spec, const std::string& name) {
          (spec.tied_embeddings && name == std::string(arch::HeadModule(spec)) + ".weight");
 }
 
-std::vector<PlannedTensor> AllTensors(const OpenModel& model,
-                                      const std::vector<std::vector<checkpoint::TensorPlan>>& blocks) {
+std::vector<PlannedTensor> AllTensors(const arch::ArchSpec& spec, const ModelReader& reader,
+                                      const std::vector<std::vector<TensorPlan>>& blocks,
+                                      const std::function<Dtype(Dtype)>& stored,
+                                      const std::set<std::string>& replaced) {
   std::vector<PlannedTensor> all, tail;
-  std::set<std::string> known;
+  std::set<std::string> known = replaced;
   auto source = [&](const std::string& name, std::vector<PlannedTensor>* to) {
-    const checkpoint::TensorInfo* info = model.reader->Find(name);
-    if (info != nullptr) to->push_back({{info->name, info->dtype, info->shape}, -1});
+    const TensorInfo* info = reader.Find(name);
+    if (info != nullptr) to->push_back({{info->name, stored(info->dtype), info->shape}, -1});
   };
-  for (const auto& outer : arch::OuterTensors(model.spec)) {
+  for (const auto& outer : arch::OuterTensors(spec)) {
     known.insert(outer.name);
     source(outer.name, outer.role == arch::Role::kEmbedding ? &all : &tail);
   }
-  for (int64_t block = 0; block < model.spec.blocks; ++block) {
-    for (const auto& tensor : arch::BlockTensors(model.spec, block)) known.insert(tensor.name);
+  for (int64_t block = 0; block < spec.blocks; ++block) {
+    for (const auto& tensor : arch::BlockTensors(spec, block)) known.insert(tensor.name);
     for (const auto& tensor : blocks[block]) all.push_back({tensor, block});
   }
   all.insert(all.end(), tail.begin(), tail.end());
-  for (const auto& tensor : model.reader->tensors()) {
-    if (!known.contains(tensor.name) && !IsDerived(model.spec, tensor.name)) source(tensor.name, &all);
+  for (const auto& tensor : reader.tensors()) {
+    if (!known.contains(tensor.name) && !IsDerived(spec, tensor.name)) source(tensor.name, &all);
   }
   return all;
 }
@@ -51,7 +49,7 @@ void Align(std::vector<PlannedTensor>& tensors) {
   bool aligned = true;
   for (const PlannedTensor& planned : tensors) {
     aligned = aligned && offset % DtypeBytes(planned.tensor.dtype) == 0;
-    offset += checkpoint::TensorBytes(planned.tensor);
+    offset += TensorBytes(planned.tensor);
   }
   if (aligned) return;
   std::stable_sort(tensors.begin(), tensors.end(), [](const PlannedTensor& a, const PlannedTensor& b) {
@@ -61,13 +59,13 @@ void Align(std::vector<PlannedTensor>& tensors) {
 
 }  // namespace
 
-std::vector<PlannedShard> PlanShards(const OpenModel& model, const v1::Recipe& recipe,
-                                     const std::vector<std::vector<checkpoint::TensorPlan>>& blocks) {
-  const int64_t limit = recipe.output().has_max_shard_bytes() ? recipe.output().max_shard_bytes() : kDefaultShardBytes;
+std::vector<PlannedShard> PlanShards(const arch::ArchSpec& spec, const ModelReader& source,
+                                     const std::vector<std::vector<TensorPlan>>& blocks, int64_t limit,
+                                     const std::function<Dtype(Dtype)>& stored, const std::set<std::string>& replaced) {
   std::vector<PlannedShard> shards;
   int64_t filled = 0;
-  for (auto& planned : AllTensors(model, blocks)) {
-    const int64_t bytes = checkpoint::TensorBytes(planned.tensor);
+  for (auto& planned : AllTensors(spec, source, blocks, stored, replaced)) {
+    const int64_t bytes = TensorBytes(planned.tensor);
     if (shards.empty() || (filled > 0 && filled + bytes > limit)) {
       shards.emplace_back();
       filled = 0;
@@ -86,4 +84,4 @@ std::vector<PlannedShard> PlanShards(const OpenModel& model, const v1::Recipe& r
   return shards;
 }
 
-}  // namespace calipress::engine
+}  // namespace calipress::checkpoint

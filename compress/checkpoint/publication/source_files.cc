@@ -1,4 +1,4 @@
-#include "server/assembly/source_files.h"
+#include "compress/checkpoint/publication/source_files.h"
 
 #include <algorithm>
 #include <array>
@@ -9,7 +9,7 @@
 #include "compress/base/error.h"
 #include "compress/base/status_macros.h"
 
-namespace calipress::assembly {
+namespace calipress::checkpoint {
 namespace {
 
 constexpr int64_t kLargestCopy = 100'000'000;
@@ -39,6 +39,11 @@ bool IsCopiedFile(std::string_view name) {
   if (!plain) return false;
   return std::find(kNames.begin(), kNames.end(), name) != kNames.end() || name.starts_with("chat_template.") ||
          name.starts_with("LICENSE") || (name.ends_with(".py") && name.size() > 3);
+}
+
+bool IsWeights(std::string_view name) {
+  return name.ends_with(".safetensors") || name == "model.safetensors.index.json" || name.ends_with(".bin") ||
+         name.ends_with(".gguf") || name.ends_with(".pt") || name.ends_with(".pth");
 }
 
 absl::StatusOr<std::vector<std::string>> CopiedFiles(storage::ObjectStore& store, const std::string& source_uri) {
@@ -77,4 +82,4 @@ std::string NameBelow(std::string_view folder_uri, std::string_view uri) {
   return std::string(uri);
 }
 
-}  // namespace calipress::assembly
+}  // namespace calipress::checkpoint

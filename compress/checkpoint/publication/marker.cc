@@ -1,10 +1,10 @@
-#include "server/assembly/marker.h"
+#include "compress/checkpoint/publication/marker.h"
 
 #include "absl/strings/str_cat.h"
 #include "compress/base/error.h"
 #include "nlohmann/json.hpp"
 
-namespace calipress::assembly {
+namespace calipress::checkpoint {
 namespace {
 
 constexpr int64_t kLargestMarker = 16 << 20;
@@ -34,4 +34,4 @@ absl::StatusOr<std::optional<std::vector<std::string>>> ReadMarker(storage::Obje
   return files;
 }
 
-}  // namespace calipress::assembly
+}  // namespace calipress::checkpoint
