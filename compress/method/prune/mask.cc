@@ -24,10 +24,18 @@ inline uint32_t Key(float score) {
   return bits ^ ((bits >> 31) != 0 ? 0xffffffffu : 0x80000000u);
 }
 
-// A threshold: everything below it goes, and `ties` of what equals it.
-struct Cut {
+// The score of a key.
+inline float Score(uint32_t key) {
+  const uint32_t bits = key ^ ((key >> 31) != 0 ? 0x80000000u : 0xffffffffu);
+  float score;
+  std::memcpy(&score, &bits, sizeof(score));
+  return score;
+}
+
+// A threshold: everything below it goes, and `ties` of the `equal` keys that equal it.
+struct KeyCut {
   uint32_t key;
-  int64_t ties;
+  int64_t ties, equal;
 };
 
 // Walks a histogram to the bin that holds the element of this rank, and takes what lies before from the rank.
@@ -39,15 +47,15 @@ uint32_t FindBin(const Counts& counts, int64_t* rank) {
 }
 
 // The key of this rank, and how many of its equals are up to it.
-Cut Nth(std::vector<uint32_t>& keys, int64_t rank) {
+KeyCut Nth(std::vector<uint32_t>& keys, int64_t rank) {
   std::nth_element(keys.begin(), keys.begin() + rank, keys.end());
   const uint32_t key = keys[rank];
   const auto below = std::count_if(keys.begin(), keys.end(), [&](uint32_t other) { return other < key; });
-  return {key, rank + 1 - below};
+  return {key, rank + 1 - below, std::count(keys.begin(), keys.end(), key)};
 }
 
 // 0 < count < n. The element of rank count - 1 is searched in its bin of a histogram alone.
-Cut CutOf(const std::vector<uint32_t>& keys, int64_t count) {
+KeyCut CutOfKeys(const std::vector<uint32_t>& keys, int64_t count) {
   static thread_local std::vector<uint32_t> candidates;
   int64_t rank = count - 1;
   candidates.clear();
@@ -99,7 +107,7 @@ void MarkSmallest(const float* scores, int64_t n, int64_t count, bool* mask) {
   static thread_local std::vector<uint32_t> keys;
   keys.resize(n);
   for (int64_t j = 0; j < n; ++j) keys[j] = Key(scores[j]);
-  Cut cut = CutOf(keys, count);
+  KeyCut cut = CutOfKeys(keys, count);
   for (int64_t j = 0; j < n; ++j) mask[j] = keys[j] < cut.key;
   for (int64_t j = 0; cut.ties > 0; ++j) {
     if (keys[j] != cut.key) continue;
@@ -129,50 +137,54 @@ at::Tensor SmallestOfRuns(const at::Tensor& scores, int64_t zeros, int64_t of) {
   return ByRows(scores, [&](const float* row, int64_t n, bool* mask) { MarkSmallestOfRuns(row, n, zeros, of, mask); });
 }
 
-at::Tensor SmallestOfMatrix(const at::Tensor& scores, int64_t count) {
-  const int64_t n = scores.numel();
-  at::Tensor mask = at::empty(scores.sizes(), at::kBool);
-  const float* from = scores.const_data_ptr<float>();
-  bool* to = mask.mutable_data_ptr<bool>();
-  if (count <= 0 || count >= n) {
-    std::fill(to, to + n, count > 0);
-    return mask;
-  }
+Cut CutOf(const float* scores, int64_t n, int64_t count) {
   const int64_t parts = std::clamp<int64_t>(n / kPart, 1, at::get_num_threads());
-  const auto begin_of = [&](int64_t part) { return n * part / parts; };
   const auto for_parts = [&](const auto& body) {
     at::parallel_for(0, parts, 1, [&](int64_t begin, int64_t end) {
-      for (int64_t part = begin; part < end; ++part) body(part);
+      for (int64_t part = begin; part < end; ++part) body(part, n * part / parts, n * (part + 1) / parts);
     });
   };
   std::vector<std::vector<uint32_t>> counts(parts), candidates(parts);
-  for_parts([&](int64_t part) {
+  for_parts([&](int64_t part, int64_t begin, int64_t end) {
     counts[part].assign(size_t{1} << kRowBits, 0);
-    for (int64_t i = begin_of(part); i < begin_of(part + 1); ++i) ++counts[part][Key(from[i]) >> (32 - kRowBits)];
+    for (int64_t i = begin; i < end; ++i) ++counts[part][Key(scores[i]) >> (32 - kRowBits)];
   });
   std::vector<int64_t> sums(size_t{1} << kRowBits, 0);
   for (const auto& part : counts) std::transform(part.begin(), part.end(), sums.begin(), sums.begin(), std::plus<>());
   int64_t rank = count - 1;
   const uint32_t bin = FindBin(sums, &rank);
-  for_parts([&](int64_t part) {
-    candidates[part].reserve(counts[part][bin]);
-    for (int64_t i = begin_of(part); i < begin_of(part + 1); ++i) {
-      const uint32_t key = Key(from[i]);
-      if (key >> (32 - kRowBits) == bin) candidates[part].push_back(key);
+  for_parts([&](int64_t part, int64_t begin, int64_t end) {
+    candidates[part].resize(counts[part][bin] + 1);
+    uint32_t* to = candidates[part].data();
+    // Without a branch, which no one could predict.
+    for (int64_t i = begin; i < end; ++i) {
+      const uint32_t key = Key(scores[i]);
+      *to = key;
+      to += key >> (32 - kRowBits) == bin;
     }
+    candidates[part].pop_back();
   });
   for (int64_t part = 1; part < parts; ++part) {
     candidates[0].insert(candidates[0].end(), candidates[part].begin(), candidates[part].end());
   }
-  const Cut cut = Nth(candidates[0], rank);
-  for_parts([&](int64_t part) {
-    for (int64_t i = begin_of(part); i < begin_of(part + 1); ++i) to[i] = Key(from[i]) < cut.key;
+  const KeyCut cut = Nth(candidates[0], rank);
+  return {Score(cut.key), cut.ties, cut.equal};
+}
+
+at::Tensor SmallestOfMatrix(const at::Tensor& scores, int64_t count) {
+  const int64_t n = scores.numel();
+  at::Tensor mask = at::empty(scores.sizes(), at::kBool);
+  const float* from = scores.const_data_ptr<float>();
+  bool* to = mask.mutable_data_ptr<bool>();
+  if (count <= 0) return mask.fill_(false);
+  Cut cut = CutOf(from, n, count);
+  at::parallel_for(0, n, kPart, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) to[i] = from[i] < cut.value;
   });
-  int64_t ties = cut.ties;
-  for (int64_t i = 0; ties > 0; ++i) {
-    if (Key(from[i]) != cut.key) continue;
+  for (int64_t i = 0; cut.ties > 0; ++i) {
+    if (from[i] != cut.value) continue;
     to[i] = true;
-    --ties;
+    --cut.ties;
   }
   return mask;
 }

@@ -16,6 +16,14 @@ int64_t CountOf(int64_t size, double sparsity);
 // The `count` smallest of each row; of equal scores the lower column goes first.
 at::Tensor SmallestOfRows(const at::Tensor& scores, int64_t count);
 
+// Where the `count` smallest of `n` scores end, 0 < count <= n: what is below `value` is removed, and `ties` of the
+// `equal` scores that equal it.
+struct Cut {
+  float value;
+  int64_t ties, equal;
+};
+Cut CutOf(const float* scores, int64_t n, int64_t count);
+
 // The `count` smallest of the whole matrix; of equal scores the first in row-major order goes first.
 at::Tensor SmallestOfMatrix(const at::Tensor& scores, int64_t count);
 

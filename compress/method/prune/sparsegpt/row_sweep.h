@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <limits>
 
 #include <ATen/core/Tensor.h>
 
@@ -24,7 +25,7 @@ struct Sweep {
 };
 
 // Rows [row, row + rows) of one weight through all columns, panel by panel: Load, then either Score and Remove or
-// nothing, then Finish. Everything is in tiles of 32 rows, "[tiles][panel][32]".
+// nothing, then Finish. Everything is in tiles of 32 rows, "[tiles][panel][32]"; `row` is a multiple of 32.
 template <typename T>
 class RowSweep {
  public:
@@ -41,7 +42,7 @@ class RowSweep {
         targets_(tensor::MakeAlignedBuffer<float>(tiles_ * sweep.panel * kTile)),
         keeps_(tensor::MakeAlignedBuffer<float>(tiles_ * sweep.panel * kTile)),
         values_(tensor::MakeAlignedBuffer<float>(tiles_ * sweep.panel * kTile)),
-        scores_(tensor::MakeAlignedBuffer<float>(sweep.panel * kTile)) {}
+        scores_(tensor::MakeAlignedBuffer<float>(sweep.amount.pattern ? sweep.amount.pattern->of * kTile : 0)) {}
 
   int64_t row() const { return row_; }
 
@@ -66,22 +67,38 @@ class RowSweep {
                     gptq::RoundUp(count, gptq::kBlockColumns), sweep_.panel, targets_.get());
   }
 
-  // Unstructured: the scores of the panel's weights as they are now, row-major [rows, count].
+  // Unstructured: the scores of the panel's weights as they are now, [tiles][count][32] of all rows' `scores`; infinite
+  // in rows that only pad.
   void Score(float* scores) {
+    panel_scores_ = scores + row_ / kTile * count_ * kTile;
     for (int64_t tile = 0; tile < tiles_; ++tile) {
-      Look(tile, 0, count_);
-      for (int64_t r = 0; r < RowsOf(tile); ++r) {
-        float* to = scores + (tile * kTile + r) * count_;
-        for (int64_t k = 0; k < count_; ++k) to[k] = scores_[k * kTile + r];
+      float* to = panel_scores_ + tile * count_ * kTile;
+      Look(tile, 0, count_, to);
+      for (int64_t k = 0; k < count_; ++k) {
+        std::fill(to + k * kTile + RowsOf(tile), to + (k + 1) * kTile, std::numeric_limits<float>::infinity());
       }
     }
   }
 
-  // Unstructured: what the panel loses, row-major [rows, count].
-  void Remove(const bool* mask) {
-    for (int64_t r = 0; r < rows_; ++r) {
+  // Unstructured: removes what is below the cut, and what equals it if `equal`.
+  void Remove(float cut, bool equal) {
+    for (int64_t tile = 0; tile < tiles_; ++tile) {
+      const float* scores = panel_scores_ + tile * count_ * kTile;
+      float* keeps = At(keeps_, tile, 0);
+      for (int64_t i = 0; i < count_ * kTile; ++i) keeps[i] = scores[i] < cut || (equal && scores[i] == cut) ? 0.0f : keeps[i];
+    }
+  }
+
+  // Of what equals the cut the first `*ties` in row-major order, which are taken from `*ties`.
+  void RemoveTies(float cut, int64_t* ties) {
+    for (int64_t r = 0; r<rows_&& * ties> 0; ++r) {
+      const float* scores = panel_scores_ + r / kTile * count_ * kTile + r % kTile;
       float* keeps = At(keeps_, r / kTile, 0) + r % kTile;
-      for (int64_t k = 0; k < count_; ++k) keeps[k * kTile] = mask[r * count_ + k] ? 0.0f : keeps[k * kTile];
+      for (int64_t k = 0; k<count_&& * ties> 0; ++k) {
+        if (scores[k * kTile] != cut) continue;
+        keeps[k * kTile] = 0.0f;
+        --*ties;
+      }
     }
   }
 
@@ -93,7 +110,7 @@ class RowSweep {
       if (sweep_.amount.pattern) {
         const int64_t of = sweep_.amount.pattern->of;
         for (int64_t begin = 0; begin < count_; begin += of) {
-          Look(tile, begin, begin + of);
+          Look(tile, begin, begin + of, scores_.get());
           RemoveOfRun(tile, begin);
           Through(tile, begin, begin + of, losses, shifts);
         }
@@ -141,10 +158,10 @@ class RowSweep {
     sweep_.kernel.feed(Errors(tile, first_), sweep_.feedback.At((first_ + k) / kBlock, first_), k, target);
   }
 
-  // Scores of columns [begin, end) into scores_ [end - begin][32]: |w| / U_kk, w what the weights are after all columns
+  // Scores of columns [begin, end), [end - begin][32]: |w| / U_kk, w what the weights are after all columns
   // before `begin`; -1 for what an earlier step pruned. That is a sweep that takes every target for the value: errors
   // are then what makes up for the columns before, and are overwritten by the real ones.
-  void Look(int64_t tile, int64_t begin, int64_t end) {
+  void Look(int64_t tile, int64_t begin, int64_t end, float* scores) {
     alignas(64) float target[kBlock * kTile], value[kBlock * kTile], unused[2][kTile] = {};
     ForBlocks(tile, begin, end, unused[0], unused[1], [&](int64_t k, gptq::SweepBlock& block) {
       std::copy(At(targets_, tile, k), At(targets_, tile, k + kBlock), target);
@@ -156,10 +173,10 @@ class RowSweep {
       block.multiple = value;
       sweep_.kernel.sweep(block);
       for (int64_t i = block.begin; i < block.end; ++i) {
-        float* scores = scores_.get() + (k + i - begin) * kTile;
+        float* to = scores + (k + i - begin) * kTile;
         const float* keeps = At(keeps_, tile, k + i);
         for (int64_t r = 0; r < kTile; ++r) {
-          scores[r] = keeps[r] > 0.0f ? std::fabs(value[i * kTile + r]) * block.pivot[i] : -1.0f;
+          to[r] = keeps[r] > 0.0f ? std::fabs(value[i * kTile + r]) * block.pivot[i] : -1.0f;
         }
       }
     });
@@ -247,7 +264,8 @@ class RowSweep {
   tensor::AlignedBuffer<float> targets_;
   tensor::AlignedBuffer<float> keeps_;   // 0 where the weight is removed, else 1
   tensor::AlignedBuffer<float> values_;  // what is left: weights, or multiples of the grid
-  tensor::AlignedBuffer<float> scores_;  // [panel][32]
+  tensor::AlignedBuffer<float> scores_;  // of a run, [M][32]
+  float* panel_scores_ = nullptr;        // [tiles][count][32], of an unstructured panel
 };
 
 }  // namespace calipress::method::sparsegpt

@@ -42,19 +42,25 @@ void SweepPanels(const Sweep& sweep, const gptq::TransposedGrid* grid, SweepTask
   for (int64_t item = 0; item < rows.items; ++item) {
     parts.push_back(std::make_unique<RowSweep<T>>(sweep, grid, task, item * rows.each, rows.Of(item)));
   }
+  const int64_t padded = gptq::RoundUp(rows.rows, gptq::kTileRows);
+  const auto scores = tensor::MakeAlignedBuffer<float>(padded * sweep.panel);
   for (int64_t first = 0; first < n; first += sweep.panel) {
     const int64_t count = std::min(sweep.panel, n - first);
-    at::Tensor scores = at::empty({rows.rows, count}, at::kFloat);
-    float* to = scores.mutable_data_ptr<float>();
+    const int64_t gone = prune::CountOf(rows.rows * count, sweep.amount.sparsity);
     tensor::ForEachItem(rows.items, [&](int64_t item) {
       parts[item]->Load(first, count);
-      parts[item]->Score(to + parts[item]->row() * count);
+      if (gone > 0) parts[item]->Score(scores.get());
     });
-    const at::Tensor mask = prune::SmallestOfMatrix(scores, prune::CountOf(scores.numel(), sweep.amount.sparsity));
-    const bool* removed = mask.const_data_ptr<bool>();
+    prune::Cut cut{-1.0f, 0, 0};  // nothing
+    if (gone > 0) cut = prune::CutOf(scores.get(), padded * count, gone);
+    // Seldom there are more equal scores than may go, and rows have to agree on which.
+    const bool all = cut.ties == cut.equal;
+    if (!all) {
+      for (auto& part : parts) part->RemoveTies(cut.value, &cut.ties);
+    }
     tensor::ForEachItem(rows.items, [&](int64_t item) {
       RowSweep<T>& part = *parts[item];
-      part.Remove(removed + part.row() * count);
+      if (gone > 0) part.Remove(cut.value, all);
       part.Finish(loss + part.row(), shift + part.row());
     });
   }
