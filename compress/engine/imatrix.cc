@@ -13,7 +13,7 @@ namespace {
 
 constexpr std::string_view kPrefix = "calipress.in_sum2.";
 
-std::string_view LlamaCppName(arch::Role role) {
+std::string LlamaCppName(arch::Role role) {
   switch (role) {
     case arch::Role::kQuery:
       return "attn_q";
@@ -30,7 +30,7 @@ std::string_view LlamaCppName(arch::Role role) {
     case arch::Role::kDown:
       return "ffn_down";
     default:
-      return arch::RoleName(role);
+      return std::string(arch::RoleName(role));
   }
 }
 
@@ -54,7 +54,7 @@ absl::StatusOr<std::vector<float>> ReadSums(const checkpoint::ModelReader& reade
 
 }  // namespace
 
-std::string SquareSumName(int input) { return absl::StrCat(kPrefix, input); }
+std::string SquareSumName(int input) { return std::string(kPrefix) + std::to_string(input); }
 
 bool IsSquareSum(std::string_view tensor) { return tensor.starts_with(kPrefix); }
 
