@@ -25,7 +25,7 @@ TEST(Owl, AcceptsWhatIsRight) {
   for (const char* step :
        {"wanda: {sparsity: 0.7, owl: {}}", "magnitude: {owl: {lambda: 0}}", "wanda: {variant: true, owl: {}}",
         "wanda: {pattern: \"5:8\", owl: {lambda: 2}}", "magnitude: {pattern: \"2:4\", owl: {}}",
-        "wanda: {sparsity: 0.7, owl: {lambda: 0.29, outlier_threshold: 10}}"}) {
+        "sparsegpt: {sparsity: 0.6, owl: {}}", "wanda: {sparsity: 0.7, owl: {lambda: 0.29, outlier_threshold: 10}}"}) {
     EXPECT_THAT(Validate(Parsed(step), true, "recipe"), IsEmpty()) << step;
   }
 }
@@ -34,6 +34,7 @@ TEST(Owl, RefusesWhatDoesNotFit) {
   const char* const refused[][2] = {
       {"wanda: {sparsity: 0.7, owl: {lambda: 0.3}}", "wanda.owl.lambda"},
       {"wanda: {sparsity: 0.05, owl: {}}", "wanda.owl.lambda"},
+      {"sparsegpt: {sparsity: 0.05, owl: {}}", "sparsegpt.owl.lambda"},
       {"magnitude: {owl: {lambda: -0.1}}", "magnitude.owl.lambda"},
       {"magnitude: {owl: {lambda: .nan}}", "magnitude.owl.lambda"},
       {"wanda: {pattern: \"5:8\", owl: {lambda: 1.5}}", "wanda.owl.lambda"},
@@ -67,6 +68,7 @@ TEST(Owl, DefaultsDependOnThePattern) {
   EXPECT_EQ(Resolved("magnitude: {pattern: \"5:8\", owl: {}}").magnitude().owl().lambda(), 2.0);
   EXPECT_EQ(Resolved("wanda: {pattern: \"2:4\", owl: {}}").wanda().owl().lambda(), 1.0);
   EXPECT_EQ(Resolved("wanda: {owl: {lambda: 0}}").wanda().owl().lambda(), 0.0);
+  EXPECT_EQ(Resolved("sparsegpt: {owl: {}}").sparsegpt().owl().lambda(), 0.08);
   EXPECT_FALSE(Resolved("wanda: {}").wanda().has_owl());
 }
 
@@ -80,6 +82,7 @@ TEST(Owl, OneBlocksStepHasItsRatioAndNoMoreToCome) {
   const v1::Step mixed = WithRatio(Resolved("magnitude: {pattern: \"5:8\", owl: {}}"), 0.5, "4:8");
   EXPECT_EQ(PatternOf(mixed), "4:8");
   EXPECT_EQ(SparsityOf(mixed), 0.5);
+  EXPECT_EQ(SparsityOf(WithRatio(Resolved("sparsegpt: {owl: {}}"), 0.4, "")), 0.4);
   EXPECT_EQ(OwlOf(Resolved("gptq: {}")), nullptr);
 }
 
