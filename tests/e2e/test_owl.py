@@ -1,4 +1,4 @@
-"""Layer-wise ratios: those of a transcription on the same tokens, the mean that was asked for, any number of workers."""
+"""Layer-wise ratios: those of a transcription, the mean that was asked for, the same for any number of workers."""
 
 import json
 
@@ -79,8 +79,8 @@ def outlier_shares(ids):
         sums = {}
         for name, module in block.named_modules():
             if name.endswith("_proj"):
-                module.register_forward_hook(
-                    lambda _, args, __, name=name, sums=sums: sums.update({name: args[0].double().square().sum((0, 1))}))
+                module.register_forward_hook(lambda _, args, __, name=name, sums=sums: sums.update(
+                    {name: args[0].double().square().sum((0, 1))}))
         shares.append((block, sums))
     with torch.no_grad():
         model(torch.from_numpy(np.load(ids)).long())
