@@ -96,7 +96,7 @@ absl::Status AssembleShards(StageContext& context) {
     TimedActivity timed(context.activities, Activity::kWrite);
     CALIPRESS_RETURN_IF_ERROR(WriteShard(context, shards[i]));
   }
-  if (!context.first() || !context.recipe().output().imatrix()) return absl::OkStatus();
+  if (!context.leader() || !context.recipe().output().imatrix()) return absl::OkStatus();
   TimedActivity timed(context.activities, Activity::kWrite);
   std::vector<std::string> uris;
   for (int64_t block = 0; block < context.spec().blocks; ++block) uris.push_back(BlockUri(context, block));

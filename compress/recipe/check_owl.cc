@@ -10,6 +10,7 @@ namespace calipress::recipe {
 namespace {
 
 constexpr double kMaxThreshold = 1e6;
+constexpr double kRounding = 1e-9;
 
 void CheckPatternLambda(const v1::Owl& owl, const NOfM& pattern, const std::string& path, const Refuse& refuse) {
   const int room = PatternRoom(pattern);
@@ -41,7 +42,8 @@ void CheckOwl(const v1::Step& step, const std::string& path, const Refuse& refus
   // A pattern or a share that is none has its own violation.
   if (!pattern_text.empty() || !(sparsity >= 0 && sparsity < 1)) return;
   const double room = std::min(sparsity, 1 - sparsity), lambda = owl->has_lambda() ? owl->lambda() : DefaultLambda({});
-  if (lambda >= 0 && lambda < room) return;
+  // 1 - 0.7 is a little above 0.3.
+  if (lambda >= 0 && lambda < room - kRounding) return;
   refuse(absl::StrCat(entry, ".lambda"),
          absl::StrCat("must be at least 0 and below ", room, ", the smaller of what the step removes and keeps; ",
                       owl->has_lambda() ? "" : "the default ", lambda, " is not"));

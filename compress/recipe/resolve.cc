@@ -19,11 +19,17 @@ constexpr double kDefaultOutlierThreshold = 5.0;
 #define CALIPRESS_DEFAULT(message, field, value) \
   if (!(message)->has_##field()) (message)->set_##field(value)
 
-void ResolveScheme(v1::SweepQuantization* quantize) {
+// Integers in groups or channels.
+template <typename Method>
+void ResolveIntegers(Method* method) {
   const checkpoint::QuantizationScheme scheme;
-  CALIPRESS_DEFAULT(quantize, bits, scheme.bits);
-  CALIPRESS_DEFAULT(quantize, group_size, static_cast<int32_t>(scheme.group_size));
-  CALIPRESS_DEFAULT(quantize, symmetric, scheme.symmetric);
+  CALIPRESS_DEFAULT(method, bits, scheme.bits);
+  CALIPRESS_DEFAULT(method, group_size, static_cast<int32_t>(scheme.group_size));
+  CALIPRESS_DEFAULT(method, symmetric, scheme.symmetric);
+}
+
+void ResolveScheme(v1::SweepQuantization* quantize) {
+  ResolveIntegers(quantize);
   if (quantize->observer() == v1::OBSERVER_UNSPECIFIED) quantize->set_observer(v1::OBSERVER_MINMAX);
 }
 
@@ -125,7 +131,7 @@ void ResolveStep(bool sequential, v1::Step* step) {
     case v1::Step::kAwq: {
       v1::Awq* awq = step->mutable_awq();
       CALIPRESS_DEFAULT(awq, symmetric, false);
-      ResolveScheme(awq);
+      ResolveIntegers(awq);
       if (awq->search() == v1::AWQ_SEARCH_UNSPECIFIED) awq->set_search(v1::AWQ_SEARCH_DUO);
       CALIPRESS_DEFAULT(awq, grid, 20);
       CALIPRESS_DEFAULT(awq, clip, true);

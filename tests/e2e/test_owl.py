@@ -1,4 +1,4 @@
-"""Layer-wise ratios: those of a transcription on the same tokens, the mean that was asked for, any number of workers."""
+"""Layer-wise ratios: those of a transcription, the mean that was asked for, the same for any number of workers."""
 
 import json
 
@@ -35,7 +35,6 @@ evaluation: {{perplexity: [{{name: heldout, uri: "{HELDOUT}", sequence_length: 1
 """)
         done = calipress("run", MODEL, folder / "out", "--recipe", folder / "recipe.yaml", "--threads-per-worker", 1,
                          *args, check=0)
-        (folder / "out" / "report.txt").unlink(missing_ok=True)
         start.text = done.stdout
         return folder / "out"
     return start
@@ -80,8 +79,8 @@ def outlier_shares(ids):
         sums = {}
         for name, module in block.named_modules():
             if name.endswith("_proj"):
-                module.register_forward_hook(
-                    lambda _, args, __, name=name, sums=sums: sums.update({name: args[0].double().square().sum((0, 1))}))
+                module.register_forward_hook(lambda _, args, __, name=name, sums=sums: sums.update(
+                    {name: args[0].double().square().sum((0, 1))}))
         shares.append((block, sums))
     with torch.no_grad():
         model(torch.from_numpy(np.load(ids)).long())
@@ -151,7 +150,8 @@ def test_perplexity_beside_plain_wanda(run, owl):
     plain = run(f"wanda: {{sparsity: {SHARE}}}")
     print(f"wanda {perplexity(plain):.4f}, with owl {perplexity(owl):.4f}")
     assert "layer_ratios" not in report(plain)
-    assert perplexity(owl) != perplexity(plain)
+    # 57.42 and 75.69 when this was written.
+    assert perplexity(owl) < 0.9 * perplexity(plain)
 
 
 def test_phases_and_refusals(owl, run, tmp_path, recipe_file):

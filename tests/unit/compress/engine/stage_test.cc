@@ -65,8 +65,8 @@ TEST_F(Stage, MemoryBudgetDoesNotChangeTheBytes) {
 }
 
 TEST_F(Stage, LayerRatiosKeepTheMeanAndComeAgain) {
-  for (const char* step :
-       {"wanda: {sparsity: 0.7, owl: {}}", "magnitude: {sparsity: 0.7, owl: {}}", "wanda: {pattern: '4:8', owl: {}}"}) {
+  for (const char* step : {"wanda: {sparsity: 0.7, owl: {}}", "magnitude: {sparsity: 0.7, owl: {}}",
+                           "sparsegpt: {sparsity: 0.7, owl: {}}", "wanda: {pattern: '4:8', owl: {}}"}) {
     SCOPED_TRACE(step);
     const std::string yaml = Yaml(step), name = std::to_string(std::hash<std::string>()(step));
     Recorder whole;

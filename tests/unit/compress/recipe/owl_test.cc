@@ -1,5 +1,7 @@
 #include "compress/recipe/owl.h"
 
+#include <limits>
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -25,7 +27,7 @@ TEST(Owl, AcceptsWhatIsRight) {
   for (const char* step :
        {"wanda: {sparsity: 0.7, owl: {}}", "magnitude: {owl: {lambda: 0}}", "wanda: {variant: true, owl: {}}",
         "wanda: {pattern: \"5:8\", owl: {lambda: 2}}", "magnitude: {pattern: \"2:4\", owl: {}}",
-        "wanda: {sparsity: 0.7, owl: {lambda: 0.29, outlier_threshold: 10}}"}) {
+        "sparsegpt: {sparsity: 0.6, owl: {}}", "wanda: {sparsity: 0.7, owl: {lambda: 0.29, outlier_threshold: 10}}"}) {
     EXPECT_THAT(Validate(Parsed(step), true, "recipe"), IsEmpty()) << step;
   }
 }
@@ -34,14 +36,13 @@ TEST(Owl, RefusesWhatDoesNotFit) {
   const char* const refused[][2] = {
       {"wanda: {sparsity: 0.7, owl: {lambda: 0.3}}", "wanda.owl.lambda"},
       {"wanda: {sparsity: 0.05, owl: {}}", "wanda.owl.lambda"},
+      {"sparsegpt: {sparsity: 0.05, owl: {}}", "sparsegpt.owl.lambda"},
       {"magnitude: {owl: {lambda: -0.1}}", "magnitude.owl.lambda"},
-      {"magnitude: {owl: {lambda: .nan}}", "magnitude.owl.lambda"},
       {"wanda: {pattern: \"5:8\", owl: {lambda: 1.5}}", "wanda.owl.lambda"},
       {"wanda: {pattern: \"5:8\", owl: {lambda: 3}}", "wanda.owl.lambda"},
       {"wanda: {pattern: \"2:4\", owl: {lambda: 2}}", "wanda.owl.lambda"},
       {"wanda: {pattern: \"1:2\", owl: {}}", "wanda.owl"},
       {"wanda: {owl: {outlier_threshold: 0}}", "wanda.owl.outlier_threshold"},
-      {"wanda: {owl: {outlier_threshold: .inf}}", "wanda.owl.outlier_threshold"},
       // Once, by its own field.
       {"wanda: {sparsity: 1, owl: {}}", "wanda.sparsity"},
       {"wanda: {pattern: \"9:8\", owl: {}}", "wanda.pattern"},
@@ -53,6 +54,14 @@ TEST(Owl, RefusesWhatDoesNotFit) {
   }
   EXPECT_THAT(Validate(Parsed("wanda: {sparsity: 0.05, owl: {}}"), true, "recipe")[0].description,
               HasSubstr("below 0.05"));
+}
+
+TEST(Owl, RefusesWhatNoYamlHas) {
+  v1::Recipe recipe = Parsed("wanda: {owl: {}}");
+  v1::Owl* owl = recipe.mutable_steps(0)->mutable_wanda()->mutable_owl();
+  owl->set_lambda(std::numeric_limits<double>::quiet_NaN());
+  owl->set_outlier_threshold(std::numeric_limits<double>::infinity());
+  EXPECT_EQ(Validate(recipe, true, "recipe").size(), 2u);
 }
 
 TEST(Owl, NeedsCalibrationAlsoForMagnitude) {
@@ -67,6 +76,7 @@ TEST(Owl, DefaultsDependOnThePattern) {
   EXPECT_EQ(Resolved("magnitude: {pattern: \"5:8\", owl: {}}").magnitude().owl().lambda(), 2.0);
   EXPECT_EQ(Resolved("wanda: {pattern: \"2:4\", owl: {}}").wanda().owl().lambda(), 1.0);
   EXPECT_EQ(Resolved("wanda: {owl: {lambda: 0}}").wanda().owl().lambda(), 0.0);
+  EXPECT_EQ(Resolved("sparsegpt: {owl: {}}").sparsegpt().owl().lambda(), 0.08);
   EXPECT_FALSE(Resolved("wanda: {}").wanda().has_owl());
 }
 
@@ -80,6 +90,7 @@ TEST(Owl, OneBlocksStepHasItsRatioAndNoMoreToCome) {
   const v1::Step mixed = WithRatio(Resolved("magnitude: {pattern: \"5:8\", owl: {}}"), 0.5, "4:8");
   EXPECT_EQ(PatternOf(mixed), "4:8");
   EXPECT_EQ(SparsityOf(mixed), 0.5);
+  EXPECT_EQ(SparsityOf(WithRatio(Resolved("sparsegpt: {owl: {}}"), 0.4, "")), 0.4);
   EXPECT_EQ(OwlOf(Resolved("gptq: {}")), nullptr);
 }
 
