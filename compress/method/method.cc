@@ -4,6 +4,7 @@
 #include "compress/base/status_macros.h"
 #include "compress/method/prune/dsnot/dsnot.h"
 #include "compress/method/prune/magnitude/magnitude.h"
+#include "compress/method/prune/sparsegpt/sparsegpt.h"
 #include "compress/method/prune/wanda/wanda.h"
 #include "compress/method/quantize/gptq/gptq.h"
 #include "compress/method/quantize/rtn/rtn.h"
@@ -22,9 +23,13 @@ struct Entry {
 
 // One line per method.
 constexpr Entry kMethods[] = {
-    {v1::Step::kRtn, MakeRtn, nullptr},     {v1::Step::kGptq, MakeGptq, nullptr},
-    {v1::Step::kSpqr, MakeSpqr, nullptr},   {v1::Step::kMagnitude, MakeMagnitude, nullptr},
-    {v1::Step::kWanda, MakeWanda, nullptr}, {v1::Step::kDsnot, MakeDsnot, nullptr},
+    {v1::Step::kRtn, MakeRtn, nullptr},
+    {v1::Step::kGptq, MakeGptq, nullptr},
+    {v1::Step::kSpqr, MakeSpqr, nullptr},
+    {v1::Step::kMagnitude, MakeMagnitude, nullptr},
+    {v1::Step::kWanda, MakeWanda, nullptr},
+    {v1::Step::kDsnot, MakeDsnot, nullptr},
+    {v1::Step::kSparsegpt, MakeSparseGpt, nullptr},
 };
 
 absl::StatusOr<Entry> Find(const v1::Step& step) {

@@ -9,6 +9,8 @@ namespace {
 
 constexpr int kMaxCycles = 1'000'000;
 constexpr double kMaxGamma = 8.0;
+// Columns of a panel of SparseGPT: whole blocks of its kernel.
+constexpr int kMinPanel = 16, kMaxPanel = 4096, kPanelStep = 8;
 
 template <typename Method>
 void CheckAmount(const Method& method, const std::string& path, const Refuse& refuse) {
@@ -53,6 +55,35 @@ void CheckDsnot(const v1::Recipe&, const v1::Step& step, const std::string& path
 void CheckMagnitude(const v1::Recipe&, const v1::Step& step, const std::string& path, const Refuse& refuse) {
   CheckAmount(step.magnitude(), path, refuse);
   CheckOwl(step.magnitude().has_owl(), path, refuse);
+}
+
+void CheckSparseGpt(const v1::Recipe& recipe, const v1::Step& step, const std::string& path, const Refuse& refuse) {
+  const v1::SparseGpt& sparsegpt = step.sparsegpt();
+  const auto check = [&](bool right, const char* field, std::string description) {
+    if (!right) refuse(absl::StrCat(path, ".", field), std::move(description));
+  };
+  CheckAmount(sparsegpt, path, refuse);
+  CheckOwl(sparsegpt.has_owl(), path, refuse);
+  // 0 is refused: the ladder that climbs by tens where the factorization fails would stay at 0.
+  check(!sparsegpt.has_damping() || (sparsegpt.damping() > 0 && sparsegpt.damping() <= 1), "damping",
+        absl::StrCat("must be above 0 and at most 1, not ", sparsegpt.damping(),
+                     "; it is a share of the Hessian's mean diagonal (for nearly none, 1e-6)"));
+  const int block = sparsegpt.block_size();
+  check(!sparsegpt.has_block_size() || (block >= kMinPanel && block <= kMaxPanel && block % kPanelStep == 0),
+        "block_size",
+        absl::StrCat("must be a multiple of ", kPanelStep, " from ", kMinPanel, " to ", kMaxPanel, ", not ", block));
+  check(!sparsegpt.true_sequential() || recipe.propagation() != v1::PROPAGATION_ORIGINAL, "true_sequential",
+        "is not possible with propagation: original, which shows every linear the original activations; set one of "
+        "the two otherwise");
+  check(v1::OnNumericFailure_IsValid(sparsegpt.on_numeric_failure()), "on_numeric_failure", "must be fallback or fail");
+  const v1::SweepQuantization& quantize = sparsegpt.quantize();
+  const int bits = quantize.bits(), group = quantize.group_size();
+  check(!quantize.has_bits() || bits == 2 || bits == 3 || bits == 4 || bits == 8, "quantize.bits",
+        absl::StrCat("must be 2, 3, 4 or 8, not ", bits));
+  check(!quantize.has_group_size() || group == -1 || group >= 1, "quantize.group_size",
+        absl::StrCat("must be a positive number of columns, or -1 for one scale per output channel, not ", group));
+  check(quantize.observer() == v1::OBSERVER_UNSPECIFIED || quantize.observer() == v1::OBSERVER_MINMAX,
+        "quantize.observer", "is not available in this version; grids are fitted to the range (minmax)");
 }
 
 void CheckWanda(const v1::Recipe&, const v1::Step& step, const std::string& path, const Refuse& refuse) {

@@ -14,6 +14,7 @@ using Refuse = std::function<void(std::string field, std::string description)>;
 // ("recipe.steps[0].wanda"). Part of Validate.
 void CheckMagnitude(const v1::Recipe& recipe, const v1::Step& step, const std::string& path, const Refuse& refuse);
 void CheckWanda(const v1::Recipe& recipe, const v1::Step& step, const std::string& path, const Refuse& refuse);
+void CheckSparseGpt(const v1::Recipe& recipe, const v1::Step& step, const std::string& path, const Refuse& refuse);
 void CheckDsnot(const v1::Recipe& recipe, const v1::Step& step, const std::string& path, const Refuse& refuse);
 
 // What the output's format holds of what the steps make: one layout for the whole checkpoint, as loaders choose it by

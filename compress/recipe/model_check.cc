@@ -47,6 +47,7 @@ class ModelCheck {
       CheckGroups(i, step, /*clean=*/violations_.size() == before);
       CheckRuns(i, step);
       CheckPrunedSpqr(i, step);
+      CheckJoint(i, step);
     }
     if (recipe_.steps_size() > 0) {
       CheckFused(path, {arch::Role::kQuery, arch::Role::kKey, arch::Role::kValue});
@@ -138,7 +139,8 @@ class ModelCheck {
     if (refused.empty()) return;
     int64_t largest = std::min(divisor, scheme.group_size);
     while (divisor % largest != 0) --largest;
-    Refuse(absl::StrCat(path, ".", MethodName(recipe_.steps(index)), ".group_size"),
+    const bool joint = recipe_.steps(index).has_sparsegpt();
+    Refuse(absl::StrCat(path, ".", MethodName(recipe_.steps(index)), joint ? ".quantize" : "", ".group_size"),
            absl::StrCat(scheme.group_size, " does not divide the ", refused[0]->in, " inputs of ", refused[0]->module,
                         AndMore(refused.size() - 1), "; the largest size up to ", scheme.group_size,
                         " that divides every targeted linear is ", largest,
@@ -154,6 +156,22 @@ class ModelCheck {
       return Refuse(absl::StrCat(path, ".spqr"), absl::StrCat("cannot keep the zeros of ", module,
                                                               ", which another step prunes; quantize with gptq "
                                                               "or rtn, or prune other linears"));
+    }
+  }
+
+  // A sweep that prunes and quantizes does all that can be done to a linear.
+  void CheckJoint(int index, const std::string& path) {
+    const v1::Step& own = recipe_.steps(index);
+    if (!Prunes(own) || !Quantizes(own)) return;
+    for (const auto& [module, steps] : steps_of_) {
+      if (std::find(steps.begin(), steps.end(), index) == steps.end()) continue;
+      for (const int step : steps) {
+        const v1::Step& other = recipe_.steps(step);
+        if (step == index || (!Prunes(other) && !Quantizes(other))) continue;
+        return Refuse(absl::StrCat(path, ".", MethodName(own), ".quantize"),
+                      absl::StrCat("prunes and quantizes ", module, " in one sweep, and steps[", step, "] (",
+                                   MethodName(other), ") acts on it too; remove one of the two, or ignore the linear"));
+      }
     }
   }
 

@@ -52,7 +52,7 @@ std::string PatternOf(const v1::Step& step);
 bool Quantizes(const v1::Step& step);
 
 // The steps that act on a linear, in the order in which they act: those that transform, the last that prunes, the last
-// that quantizes (unless a later step prunes, which Validate refuses). Empty: the linear stays as it is.
+// that quantizes. Empty: the linear stays as it is.
 std::vector<int> StepsFor(const v1::Recipe& recipe, std::string_view module);
 
 // The same with the recipe's patterns compiled once: models have hundreds of linears.

@@ -74,6 +74,19 @@ void ResolveStep(v1::Propagation propagation, v1::Step* step) {
     case v1::Step::kWanda:
       ResolveSparsity(step->mutable_wanda());
       break;
+    case v1::Step::kSparsegpt: {
+      v1::SparseGpt* sparsegpt = step->mutable_sparsegpt();
+      ResolveSparsity(sparsegpt);
+      CALIPRESS_DEFAULT(sparsegpt, damping, 0.01);
+      CALIPRESS_DEFAULT(sparsegpt, block_size, 128);
+      // As the reference, unlike GPTQ here.
+      CALIPRESS_DEFAULT(sparsegpt, true_sequential, false);
+      if (sparsegpt->on_numeric_failure() == v1::ON_NUMERIC_FAILURE_UNSPECIFIED) {
+        sparsegpt->set_on_numeric_failure(v1::ON_NUMERIC_FAILURE_FALLBACK);
+      }
+      if (sparsegpt->has_quantize()) ResolveScheme(sparsegpt->mutable_quantize());
+      break;
+    }
     case v1::Step::kDsnot: {
       v1::Dsnot* dsnot = step->mutable_dsnot();
       ResolveSparsity(dsnot);
@@ -87,7 +100,6 @@ void ResolveStep(v1::Propagation propagation, v1::Step* step) {
     // Refused by Validate: not available yet.
     case v1::Step::kAwq:
     case v1::Step::kSmoothquant:
-    case v1::Step::kSparsegpt:
     case v1::Step::METHOD_NOT_SET:
       break;
   }

@@ -9,7 +9,9 @@ namespace calipress::recipe {
 
 using checkpoint::QuantizationScheme;
 
-std::vector<std::string> AvailableMethods() { return {"rtn", "gptq", "spqr", "magnitude", "wanda", "dsnot"}; }
+std::vector<std::string> AvailableMethods() {
+  return {"rtn", "gptq", "spqr", "magnitude", "wanda", "sparsegpt", "dsnot"};
+}
 
 bool Transforms(const v1::Step& step) { return step.has_smoothquant(); }
 

@@ -207,8 +207,9 @@ class Validator {
         return CheckWanda(recipe_, step, absl::StrCat(path, ".wanda"), Refusing());
       case v1::Step::kAwq:
       case v1::Step::kSmoothquant:
-      case v1::Step::kSparsegpt:
         return RefuseUnavailable(absl::StrCat(path, ".", MethodName(step)));
+      case v1::Step::kSparsegpt:
+        return CheckSparseGpt(recipe_, step, absl::StrCat(path, ".sparsegpt"), Refusing());
       case v1::Step::kDsnot:
         return CheckDsnot(recipe_, step, absl::StrCat(path, ".dsnot"), Refusing());
       case v1::Step::METHOD_NOT_SET:

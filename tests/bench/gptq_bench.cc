@@ -1,4 +1,5 @@
-// The parts of a GPTQ solve, on the shapes of a Llama layer with hidden 1024 and intermediate 2816.
+// The parts of a GPTQ solve, and whole solves of other methods beside it, on the shapes of a Llama layer with hidden
+// 1024 and intermediate 2816.
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <benchmark/benchmark.h>
@@ -41,6 +42,7 @@ void Shapes(benchmark::internal::Benchmark* bench) {
   for (int threads : {1, 2}) {
     bench->Args({2048, 1024, threads})
         ->Args({1024, 1024, threads})
+        ->Args({2816, 1024, threads})
         ->Args({5632, 1024, threads})
         ->Args({1024, 2816, threads});
   }
@@ -73,33 +75,53 @@ void QuadraticForms(benchmark::State& state) {
 }
 BENCHMARK(QuadraticForms)->Apply(Shapes);
 
+v1::Step GptqStep() {
+  v1::Step step;
+  v1::Gptq& options = *step.mutable_gptq();
+  options.set_bits(4);
+  options.set_group_size(128);
+  options.set_symmetric(true);
+  options.set_act_order(true);
+  options.set_damping(0.01);
+  options.set_block_size(128);
+  return step;
+}
+
+v1::Step RtnStep() {
+  v1::Step step;
+  step.mutable_rtn()->set_bits(4);
+  step.mutable_rtn()->set_group_size(128);
+  step.mutable_rtn()->set_symmetric(true);
+  return step;
+}
+
+v1::Step SparseGptStep(const char* pattern) {
+  v1::Step step;
+  v1::SparseGpt& options = *step.mutable_sparsegpt();
+  options.set_sparsity(0.5);
+  options.set_pattern(pattern);
+  options.set_damping(0.01);
+  options.set_block_size(128);
+  return step;
+}
+
 // A whole Compress of linears that share an input.
-void Compress(benchmark::State& state, bool gptq) {
+void Compress(benchmark::State& state, const v1::Step& step) {
   at::set_num_threads(static_cast<int>(state.range(2)));
   const int64_t rows = state.range(0), columns = state.range(1);
-  InputStatistics statistics;
-  statistics.second_moment = Moment(columns);
-  statistics.tokens = 4096;
-  v1::Step step;
-  if (gptq) {
-    v1::Gptq& options = *step.mutable_gptq();
-    options.set_bits(4);
-    options.set_group_size(128);
-    options.set_symmetric(true);
-    options.set_act_order(true);
-    options.set_damping(0.01);
-    options.set_block_size(128);
-  } else {
-    step.mutable_rtn()->set_bits(4);
-    step.mutable_rtn()->set_group_size(128);
-    step.mutable_rtn()->set_symmetric(true);
-  }
   const auto method = *MakeMethod(step);
+  InputStatistics statistics;
+  if (method->needs().Any()) statistics.second_moment = Moment(columns);
+  statistics.tokens = 4096;
   const std::vector<LinearTask> tasks = {{"linear", at::randn({rows, columns}).mul_(0.02).to(at::kBFloat16)}};
-  for (auto _ : state) benchmark::DoNotOptimize((*method->Compress(tasks, gptq ? &statistics : nullptr))[0].seconds);
+  for (auto _ : state) {
+    benchmark::DoNotOptimize((*method->Compress(tasks, method->needs().Any() ? &statistics : nullptr))[0].seconds);
+  }
 }
-BENCHMARK_CAPTURE(Compress, gptq, true)->Apply(Shapes);
-BENCHMARK_CAPTURE(Compress, rtn, false)->Apply(Shapes);
+BENCHMARK_CAPTURE(Compress, gptq, GptqStep())->Apply(Shapes);
+BENCHMARK_CAPTURE(Compress, rtn, RtnStep())->Apply(Shapes);
+BENCHMARK_CAPTURE(Compress, sparsegpt, SparseGptStep(""))->Apply(Shapes);
+BENCHMARK_CAPTURE(Compress, sparsegpt_2of4, SparseGptStep("2:4"))->Apply(Shapes);
 
 }  // namespace
 }  // namespace calipress::method

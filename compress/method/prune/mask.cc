@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <functional>
 #include <vector>
 
 #include <ATen/Parallel.h>
@@ -11,6 +12,7 @@ namespace calipress::method::prune {
 namespace {
 
 constexpr int64_t kGrain = 8;            // rows of a task
+constexpr int64_t kPart = 65536;         // of a matrix, for one thread to be worth while
 constexpr int64_t kHistogramFrom = 512;  // below, clearing the histogram costs more than it saves
 constexpr int kRowBits = 12;             // sign, exponent, three bits of the fraction
 
@@ -36,6 +38,14 @@ uint32_t FindBin(const Counts& counts, int64_t* rank) {
   return bin;
 }
 
+// The key of this rank, and how many of its equals are up to it.
+Cut Nth(std::vector<uint32_t>& keys, int64_t rank) {
+  std::nth_element(keys.begin(), keys.begin() + rank, keys.end());
+  const uint32_t key = keys[rank];
+  const auto below = std::count_if(keys.begin(), keys.end(), [&](uint32_t other) { return other < key; });
+  return {key, rank + 1 - below};
+}
+
 // 0 < count < n. The element of rank count - 1 is searched in its bin of a histogram alone.
 Cut CutOf(const std::vector<uint32_t>& keys, int64_t count) {
   static thread_local std::vector<uint32_t> candidates;
@@ -52,10 +62,7 @@ Cut CutOf(const std::vector<uint32_t>& keys, int64_t count) {
       if (key >> (32 - kRowBits) == bin) candidates.push_back(key);
     }
   }
-  std::nth_element(candidates.begin(), candidates.begin() + rank, candidates.end());
-  const uint32_t key = candidates[rank];
-  const auto below = std::count_if(candidates.begin(), candidates.end(), [&](uint32_t other) { return other < key; });
-  return {key, rank + 1 - below};
+  return Nth(candidates, rank);
 }
 
 template <int of>
@@ -131,31 +138,39 @@ at::Tensor SmallestOfMatrix(const at::Tensor& scores, int64_t count) {
     std::fill(to, to + n, count > 0);
     return mask;
   }
-  const int64_t parts = std::clamp<int64_t>(n / 65536, 1, at::get_num_threads());
+  const int64_t parts = std::clamp<int64_t>(n / kPart, 1, at::get_num_threads());
   const auto begin_of = [&](int64_t part) { return n * part / parts; };
-  // Both halves of the keys, one histogram after the other.
-  int64_t rank = count - 1;
-  const auto find = [&](const auto& bin_of) {
-    std::vector<std::vector<int64_t>> counts(parts, std::vector<int64_t>(65537, 0));
+  const auto for_parts = [&](const auto& body) {
     at::parallel_for(0, parts, 1, [&](int64_t begin, int64_t end) {
-      for (int64_t part = begin; part < end; ++part) {
-        for (int64_t i = begin_of(part); i < begin_of(part + 1); ++i) ++counts[part][bin_of(Key(from[i]))];
-      }
+      for (int64_t part = begin; part < end; ++part) body(part);
     });
-    for (int64_t part = 1; part < parts; ++part) {
-      for (size_t bin = 0; bin < 65536; ++bin) counts[0][bin] += counts[part][bin];
-    }
-    return FindBin(counts[0], &rank);
   };
-  const uint32_t high = find([](uint32_t key) { return key >> 16; });
-  const uint32_t low = find([&](uint32_t key) { return key >> 16 == high ? key & 0xffffu : 65536u; });
-  const uint32_t cut = high << 16 | low;
-  at::parallel_for(0, parts, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin_of(begin); i < begin_of(end); ++i) to[i] = Key(from[i]) < cut;
+  std::vector<std::vector<uint32_t>> counts(parts), candidates(parts);
+  for_parts([&](int64_t part) {
+    counts[part].assign(size_t{1} << kRowBits, 0);
+    for (int64_t i = begin_of(part); i < begin_of(part + 1); ++i) ++counts[part][Key(from[i]) >> (32 - kRowBits)];
   });
-  int64_t ties = rank + 1;
+  std::vector<int64_t> sums(size_t{1} << kRowBits, 0);
+  for (const auto& part : counts) std::transform(part.begin(), part.end(), sums.begin(), sums.begin(), std::plus<>());
+  int64_t rank = count - 1;
+  const uint32_t bin = FindBin(sums, &rank);
+  for_parts([&](int64_t part) {
+    candidates[part].reserve(counts[part][bin]);
+    for (int64_t i = begin_of(part); i < begin_of(part + 1); ++i) {
+      const uint32_t key = Key(from[i]);
+      if (key >> (32 - kRowBits) == bin) candidates[part].push_back(key);
+    }
+  });
+  for (int64_t part = 1; part < parts; ++part) {
+    candidates[0].insert(candidates[0].end(), candidates[part].begin(), candidates[part].end());
+  }
+  const Cut cut = Nth(candidates[0], rank);
+  for_parts([&](int64_t part) {
+    for (int64_t i = begin_of(part); i < begin_of(part + 1); ++i) to[i] = Key(from[i]) < cut.key;
+  });
+  int64_t ties = cut.ties;
   for (int64_t i = 0; ties > 0; ++i) {
-    if (Key(from[i]) != cut) continue;
+    if (Key(from[i]) != cut.key) continue;
     to[i] = true;
     --ties;
   }

@@ -10,13 +10,14 @@
 #include <vector>
 
 #include <ATen/Parallel.h>
+#include <ATen/ops/empty.h>
 #include <ATen/ops/isfinite.h>
-#include <ATen/ops/zeros.h>
 
 #include "compress/base/error.h"
 #include "compress/base/status_macros.h"
 #include "compress/method/prune/dsnot/initial_mask.h"
 #include "compress/method/prune/dsnot/swap.h"
+#include "compress/method/prune/mask.h"
 #include "compress/method/quantize/grid.h"
 #include "compress/recipe/n_of_m.h"
 #include "compress/tensor/quadratic_form.h"
@@ -121,8 +122,9 @@ class Dsnot : public Method {
   at::Tensor Mask(const LinearTask& task, const Columns& columns) const {
     const at::Tensor weight = task.weight.to(at::kCPU, at::kFloat).contiguous();
     const int64_t rows = weight.size(0), n = weight.size(1);
-    at::Tensor mask =
-        task.pruned.defined() ? task.pruned.cpu().clone(at::MemoryFormat::Contiguous) : at::zeros({rows, n}, at::kBool);
+    at::Tensor mask = at::empty({rows, n}, at::kBool);
+    const at::Tensor before = task.pruned.defined() ? task.pruned.cpu().contiguous() : at::Tensor();
+    const bool* earlier = before.defined() ? before.const_data_ptr<bool>() : nullptr;
     const float* weights = weight.const_data_ptr<float>();
     const float* factor = columns.factor.const_data_ptr<float>();
     const float* norm = columns.norm.const_data_ptr<float>();
@@ -130,24 +132,29 @@ class Dsnot : public Method {
     const float* variance = columns.variance.const_data_ptr<float>();
     bool* pruned = mask.mutable_data_ptr<bool>();
     const SwapOptions swaps = SwapsOf(task);
-    const int64_t run = pattern_ ? pattern_->of : n;
-    const int64_t zeros =
-        pattern_ ? pattern_->zeros : static_cast<int64_t>(static_cast<double>(n) * options_.sparsity());
+    const int64_t count = prune::CountOf(n, options_.sparsity());
     at::parallel_for(0, rows, 1, [&](int64_t begin, int64_t end) {
       RowSwapper swapper(n, swaps);
-      std::vector<int32_t> order(run);
       std::vector<float> scores(n), contribution(n), growth(n);
       for (int64_t row = begin; row < end; ++row) {
         const float* w = weights + row * n;
         for (int64_t j = 0; j < n; ++j) scores[j] = std::fabs(w[j]) * factor[j];
-        dsnot::PruneSmallest(scores.data(), n, run, zeros, order.data(), pruned + row * n);
+        // What an earlier step pruned goes first and stays.
+        for (int64_t j = 0; earlier != nullptr && j < n; ++j) scores[j] = earlier[row * n + j] ? -1.0f : scores[j];
+        bool* to = pruned + row * n;
+        if (pattern_) {
+          prune::MarkSmallestOfRuns(scores.data(), n, pattern_->zeros, pattern_->of, to);
+        } else {
+          prune::MarkSmallest(scores.data(), n, count, to);
+        }
+        for (int64_t j = 0; earlier != nullptr && j < n; ++j) to[j] = to[j] || earlier[row * n + j];
         if (swaps.max_cycles == 0) continue;
         for (int64_t j = 0; j < n; ++j) {
           scores[j] = std::fabs(w[j]) * norm[j];
           contribution[j] = w[j] * sum[j];
           growth[j] = contribution[j] / variance[j];
         }
-        swapper.Swap({contribution.data(), growth.data(), scores.data()}, pruned + row * n);
+        swapper.Swap({contribution.data(), growth.data(), scores.data()}, to);
       }
     });
     return mask;

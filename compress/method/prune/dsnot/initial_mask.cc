@@ -1,7 +1,5 @@
 #include "compress/method/prune/dsnot/initial_mask.h"
 
-#include <algorithm>
-#include <numeric>
 #include <optional>
 
 #include <ATen/ops/eye.h>
@@ -41,19 +39,6 @@ at::Tensor ColumnFactors(v1::Dsnot::Initial initial, const InputStatistics& stat
     *fell_back = true;
   }
   return statistics.square_sum.sqrt().cpu().contiguous();
-}
-
-void PruneSmallest(const float* scores, int64_t columns, int64_t run, int64_t zeros, int32_t* order, bool* pruned) {
-  if (zeros == 0) return;
-  for (int64_t first = 0; first < columns; first += run) {
-    std::iota(order, order + run, static_cast<int32_t>(first));
-    std::nth_element(order, order + zeros - 1, order + run, [&](int32_t a, int32_t b) {
-      if (pruned[a] != pruned[b]) return pruned[a];
-      return scores[a] != scores[b] ? scores[a] < scores[b] : a < b;
-    });
-    // Not inside the comparison's lifetime: it reads `pruned`.
-    for (int64_t i = 0; i < zeros; ++i) pruned[order[i]] = true;
-  }
 }
 
 }  // namespace calipress::method::dsnot

@@ -1,7 +1,5 @@
 #pragma once
 
-#include <cstdint>
-
 #include <ATen/core/Tensor.h>
 
 #include "calipress/v1/recipe.pb.h"
@@ -13,9 +11,5 @@ namespace calipress::method::dsnot {
 // Wanda: sqrt(sum x^2); magnitude: 1; SparseGPT: 1 / sqrt(diag(H^-1)), H damped by 0.01 (the ladder of GPTQ climbs
 // where it has no factor). `*fell_back`: there was none at any damping, and the factors are Wanda's.
 at::Tensor ColumnFactors(v1::Dsnot::Initial initial, const InputStatistics& statistics, bool* fell_back);
-
-// Marks in pruned [columns] the `zeros` smallest scores of every `run` columns, equal ones from the left. What is
-// marked already counts as smallest and stays. `order` is memory of [run].
-void PruneSmallest(const float* scores, int64_t columns, int64_t run, int64_t zeros, int32_t* order, bool* pruned);
 
 }  // namespace calipress::method::dsnot

@@ -6,13 +6,13 @@
 #include <string>
 #include <utility>
 
-#include <ATen/ops/isfinite.h>
 #include <ATen/ops/tensor.h>
 
 #include "compress/base/error.h"
 #include "compress/base/log.h"
 #include "compress/base/status_macros.h"
 #include "compress/method/quantize/gptq/factor.h"
+#include "compress/method/quantize/gptq/moment.h"
 #include "compress/method/quantize/gptq/sweep.h"
 #include "compress/method/quantize/grid.h"
 #include "compress/method/quantize/masked_weight.h"
@@ -35,34 +35,6 @@ double SecondsSince(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
-// "model.layers.0.self_attn.q_proj and 2 that share its input"
-std::string Names(const std::vector<LinearTask>& tasks) {
-  std::string names = tasks.front().module;
-  if (tasks.size() > 1) names += " and " + std::to_string(tasks.size() - 1) + " that share its input";
-  return names;
-}
-
-absl::Status CheckStatistics(const std::vector<LinearTask>& tasks, const InputStatistics* statistics) {
-  if (statistics == nullptr || !statistics->second_moment.defined()) {
-    return DefectError("GPTQ was given no second moments for " + Names(tasks));
-  }
-  const at::Tensor& moment = statistics->second_moment;
-  for (const LinearTask& task : tasks) {
-    if (moment.dim() != 2 || moment.size(0) != moment.size(1) || moment.size(0) != task.weight.size(1) ||
-        moment.scalar_type() != at::kFloat || moment.device() != task.weight.device()) {
-      return DefectError("the second moments given for " + task.module + " do not fit its weight");
-    }
-  }
-  // A NaN or Inf of an input reaches the diagonal.
-  if (!at::isfinite(moment.diagonal()).all().item<bool>()) {
-    return PreconditionError(reason::kNonFiniteActivations,
-                             "the inputs of " + Names(tasks) +
-                                 " hold NaN or Inf (or overflow fp32 when squared); the " +
-                                 "model breaks on the calibration data: check it on the same text first");
-  }
-  return absl::OkStatus();
-}
-
 class Gptq : public Method {
  public:
   explicit Gptq(const Options& options) : options_(options) {}
@@ -75,29 +47,19 @@ class Gptq : public Method {
     for (const LinearTask& task : tasks) {
       CALIPRESS_RETURN_IF_ERROR(CheckWeight(task.module, task.weight, options_.scheme));
     }
-    CALIPRESS_RETURN_IF_ERROR(CheckStatistics(tasks, statistics));
+    CALIPRESS_RETURN_IF_ERROR(gptq::CheckSecondMoment("GPTQ", tasks, statistics));
     const auto start = std::chrono::steady_clock::now();
-    const gptq::ColumnPlan plan = gptq::PlanColumns(statistics->second_moment, options_.act_order);
-    if (plan.mean <= 0.0) return OnFailure(tasks, *statistics, "no calibration token gave it an input other than zero");
-    auto factor = gptq::Factorize(statistics->second_moment, plan, options_.damping);
-    if (!factor) {
-      return OnFailure(tasks, *statistics,
-                       "its second moments are not positive definite at any damping up to " +
-                           std::to_string(std::max(1.0, options_.damping)));
-    }
-    return Solve(tasks, *statistics, plan, *std::move(factor), start);
+    gptq::Factored factored = gptq::FactorOf(statistics->second_moment, options_.act_order, options_.damping);
+    if (!factored.factor) return OnFailure(tasks, *statistics, factored.cause);
+    return Solve(tasks, *statistics, factored.plan, *std::move(factored.factor), start);
   }
 
  private:
   absl::StatusOr<std::vector<LinearResult>> OnFailure(const std::vector<LinearTask>& tasks,
                                                       const InputStatistics& statistics,
                                                       const std::string& cause) const {
-    if (options_.fail) {
-      return PreconditionError(reason::kHessianNotPositiveDefinite, Names(tasks) + ": " + cause +
-                                                                        "; calibrate on more or other text, or set " +
-                                                                        "on_numeric_failure to fallback");
-    }
-    LogWarning("gptq falls back to round-to-nearest", {{"module", Names(tasks)}, {"cause", cause}});
+    if (options_.fail) return gptq::NotPositiveDefinite(tasks, cause);
+    LogWarning("gptq falls back to round-to-nearest", {{"module", gptq::NamesOf(tasks)}, {"cause", cause}});
     std::vector<LinearResult> results = RoundToNearest(tasks, options_.scheme, &statistics);
     for (LinearResult& result : results) {
       result.method = "rtn (fallback)";
@@ -145,10 +107,7 @@ class Gptq : public Method {
       result.relative_error = forms[i] > 0.0 ? error / forms[i] : 0.0;
       result.damping = factor.damping;
       result.dead_columns = static_cast<int64_t>(plan.dead.size());
-      if (factor.damping > options_.damping) {
-        result.warning = "damping raised from " + std::to_string(options_.damping) + " to " +
-                         std::to_string(factor.damping) + " for the factorization to succeed";
-      }
+      result.warning = gptq::DampingWarning(options_.damping, factor.damping);
     }
     const double seconds = SecondsSince(start);
     for (size_t i = 0; i < tasks.size(); ++i) {

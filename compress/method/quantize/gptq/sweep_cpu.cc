@@ -1,15 +1,13 @@
 #include <algorithm>
-#include <cmath>
 #include <numeric>
-#include <type_traits>
 
 #include <ATen/Dispatch.h>
-#include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
 
 #include "compress/method/quantize/gptq/feedback.h"
 #include "compress/method/quantize/gptq/sweep.h"
 #include "compress/method/quantize/gptq/sweep_kernel.h"
+#include "compress/method/quantize/gptq/sweep_parts.h"
 #include "compress/tensor/aligned_buffer.h"
 #include "compress/tensor/cpu_features.h"
 #include "compress/tensor/parallel_items.h"
@@ -20,44 +18,6 @@ namespace {
 using tensor::AlignedBuffer;
 using tensor::MakeAlignedBuffer;
 
-// Rows of one item of work: feedback factors that were read for one tile serve the others from the second cache.
-constexpr int64_t kMaxItemRows = 256;
-constexpr int64_t kFeedColumns = 128;  // errors that are fed on at a time: 16 KiB of a tile
-
-int64_t RoundUp(int64_t a, int64_t b) { return (a + b - 1) / b * b; }
-
-// Scales and multiples' limits of one weight, [groups][rows padded to 32].
-struct TransposedGrid {
-  TransposedGrid(const Grid& grid, const checkpoint::QuantizationScheme& scheme)
-      : rows(RoundUp(grid.scales.size(0), kTileRows)), groups(grid.scales.size(1)) {
-    scale = MakeAlignedBuffer<float>(rows * groups);
-    low = MakeAlignedBuffer<float>(rows * groups);
-    high = MakeAlignedBuffer<float>(rows * groups);
-    const at::Tensor scales = grid.scales.to(at::kFloat).contiguous();
-    const float* values = scales.const_data_ptr<float>();
-    const int8_t* zeros = grid.zero_points.defined() ? grid.zero_points.const_data_ptr<int8_t>() : nullptr;
-    const float code_low = -std::ldexp(1.0f, scheme.bits - 1), code_high = -code_low - 1.0f;
-    for (int64_t g = 0; g < groups; ++g) {
-      for (int64_t r = 0; r < rows; ++r) {
-        const bool real = r < grid.scales.size(0);
-        const float zero = real && zeros != nullptr ? zeros[r * groups + g] : 0.0f;
-        scale[g * rows + r] = real ? values[r * groups + g] : 1.0f;
-        low[g * rows + r] = code_low - zero;
-        high[g * rows + r] = code_high - zero;
-      }
-    }
-  }
-  int64_t rows, groups;
-  AlignedBuffer<float> scale, low, high;
-};
-
-template <typename T>
-constexpr Rounding RoundingOf() {
-  if constexpr (std::is_same_v<T, at::BFloat16>) return Rounding::kBf16;
-  if constexpr (std::is_same_v<T, at::Half>) return Rounding::kF16;
-  return Rounding::kNone;
-}
-
 // What all items of a sweep share.
 struct Sweep {
   const SweepKernel& kernel;
@@ -65,7 +25,6 @@ struct Sweep {
   const Feedback& feedback;
   std::vector<int64_t> groups;  // of each column, in processing order
   int64_t panel;                // columns, a multiple of 8
-  int bits;
 };
 
 // Rows [row, row + rows) of one weight through all columns.
@@ -95,7 +54,7 @@ class ItemSweep {
     for (int64_t first = 0; first < sweep_.feedback.padded; first += sweep_.panel) {
       const int64_t count = std::min(sweep_.panel, sweep_.feedback.padded - first);
       for (int64_t tile = 0; tile < tiles_; ++tile) LoadPanel(tile, first, count);
-      FeedPanel(first, count);
+      FeedTiles(sweep_.kernel, sweep_.feedback, errors_.get(), tiles_, first, count, sweep_.panel, targets_.get());
       for (int64_t tile = 0; tile < tiles_; ++tile) {
         SweepPanel(tile, first, count, loss, shift);
         StoreCodes(tile, first, count);
@@ -135,19 +94,6 @@ class ItemSweep {
     }
   }
 
-  // Errors of all earlier panels: the bulk of the work, a matrix product.
-  void FeedPanel(int64_t first, int64_t count) {
-    for (int64_t from = 0; from < first; from += kFeedColumns) {
-      const int64_t columns = std::min(kFeedColumns, first - from);
-      for (int64_t tile = 0; tile < tiles_; ++tile) {
-        for (int64_t k = 0; k < count; k += kBlockColumns) {
-          sweep_.kernel.feed(Errors(tile, from), sweep_.feedback.At((first + k) / kBlockColumns, from), columns,
-                             targets_.get() + tile * panel_size_ + k * kTileRows);
-        }
-      }
-    }
-  }
-
   void SweepPanel(int64_t tile, int64_t first, int64_t count, double* loss, double* shift) {
     alignas(64) float losses[kTileRows] = {}, shifts[kTileRows] = {};
     const int64_t grid_row = row_ + tile * kTileRows;
@@ -160,10 +106,7 @@ class ItemSweep {
       args.feedback = sweep_.feedback.At(block, first + k);
       for (int64_t i = 0; i < kBlockColumns; ++i) {
         const int64_t place = std::min(first + k + i, sweep_.feedback.columns - 1);
-        const int64_t at = sweep_.groups[place] * grid_.rows + grid_row;
-        args.scale[i] = grid_.scale.get() + at;
-        args.low[i] = grid_.low.get() + at;
-        args.high[i] = grid_.high.get() + at;
+        grid_.Point(sweep_.groups[place], grid_row, i, &args);
       }
       args.keep = pruned_ == nullptr ? nullptr : keeps_.get() + tile * panel_size_ + k * kTileRows;
       args.pivot = sweep_.feedback.pivots.get() + first + k;
@@ -183,14 +126,10 @@ class ItemSweep {
   void StoreCodes(int64_t tile, int64_t first, int64_t count) {
     const int64_t n = sweep_.feedback.columns;
     const int64_t real = std::min(count, n - first);
-    const float code_low = -std::ldexp(1.0f, sweep_.bits - 1);
     int8_t* staged = staged_.get();
     for (int64_t k = 0; k < real; ++k) {
-      const float* low = grid_.low.get() + sweep_.groups[first + k] * grid_.rows + row_ + tile * kTileRows;
-      const float* multiples = multiples_.get() + k * kTileRows;
-      for (int64_t r = 0; r < kTileRows; ++r) {
-        staged[k * kTileRows + r] = static_cast<int8_t>(static_cast<int32_t>(multiples[r] + (code_low - low[r])));
-      }
+      grid_.Codes(sweep_.groups[first + k], row_ + tile * kTileRows, multiples_.get() + k * kTileRows,
+                  staged + k * kTileRows);
     }
     const int64_t* order = sweep_.plan.order.data() + first;
     for (int64_t r = 0; r < RowsOf(tile); ++r) {
@@ -226,13 +165,11 @@ void SweepOnCpu(const checkpoint::QuantizationScheme& scheme, const ColumnPlan& 
   const Feedback feedback(factor.lower);
   const int64_t panel = std::min(RoundUp(std::max<int64_t>(block_size, 1), kBlockColumns), feedback.padded);
   const int64_t group_width = feedback.columns / scheme.Groups(feedback.columns);
-  Sweep sweep{kernel, plan, feedback, {}, panel, scheme.bits};
+  Sweep sweep{kernel, plan, feedback, {}, panel};
   for (int64_t column : plan.order) sweep.groups.push_back(column / group_width);
   int64_t all_rows = 0;
   for (const SweepTask& task : tasks) all_rows += task.weight.size(0);
-  // Small enough that every thread has some, and several where there are many.
-  const int64_t share = RoundUp(all_rows / (2 * at::get_num_threads()) + 1, kTileRows);
-  const int64_t item_rows = std::min(share, kMaxItemRows);
+  const int64_t item_rows = RowsPerItem(all_rows);
   struct Item {
     size_t task;
     int64_t row, rows;

@@ -65,8 +65,26 @@ void Feed(const float* error, const float* feedback, int64_t count, float* targe
   }
 }
 
-template <Rounding rounding, bool masked>
+// The largest finite number of the dtype.
+inline float Largest(Rounding rounding) {
+  return rounding == Rounding::kF16 ? 65504.0f : rounding == Rounding::kBf16 ? 0x1.fep127f : 0x1.fffffep127f;
+}
+
+template <Rounding rounding>
+inline Vector Round(Vector value) {
+  if (rounding == Rounding::kBf16) return RoundToBf16(value);
+  if (rounding == Rounding::kF16) return RoundToF16(value);
+  return value;
+}
+
+inline Vector Clamp(Vector value, Vector low, Vector high) {
+  value = Select(value > low, value, low);  // NaN becomes the smallest
+  return Select(value < high, value, high);
+}
+
+template <Rounding rounding, bool masked, bool gridded>
 inline void SweepAs(const SweepBlock& block) {
+  const Vector zero = {};
   for (int row = 0; row < kTileRows; row += kLanes * kVectors) {
     Vector loss[kVectors], shift[kVectors];
     Vector target[kBlockColumns][kVectors];
@@ -82,20 +100,24 @@ inline void SweepAs(const SweepBlock& block) {
     }
 #pragma GCC unroll 8
     for (int i = 0; i < kBlockColumns; ++i) {
+      if (i < block.begin || i >= block.end) continue;
       Vector error[kVectors];
 #pragma GCC unroll 2
       for (int v = 0; v < kVectors; ++v) {
         const int at = row + v * kLanes;
-        const Vector scale = Load(block.scale[i] + at);
-        const Vector low = Load(block.low[i] + at), high = Load(block.high[i] + at);
-        Vector multiple = target[i][v] / scale;
-        multiple = Select(multiple > low, multiple, low);  // NaN becomes the smallest
-        multiple = Select(multiple < high, multiple, high);
-        multiple = RoundToInteger(multiple);
-        if (masked) multiple *= Load(block.keep + i * kTileRows + at);  // finite: limits have bounded it
-        Vector value = multiple * scale;
-        if (rounding == Rounding::kBf16) value = RoundToBf16(value);
-        if (rounding == Rounding::kF16) value = RoundToF16(value);
+        Vector multiple, value;
+        if (gridded) {
+          const Vector scale = Load(block.scale[i] + at);
+          multiple = Clamp(target[i][v] / scale, Load(block.low[i] + at), Load(block.high[i] + at));
+          multiple = RoundToInteger(multiple);
+          if (masked) multiple *= Load(block.keep + i * kTileRows + at);  // finite: limits have bounded it
+          value = Round<rounding>(multiple * scale);
+        } else {
+          const Vector largest = zero + Largest(rounding);
+          value = Round<rounding>(Clamp(target[i][v], -largest, largest));
+          if (masked) value = Select(Load(block.keep + i * kTileRows + at) > zero, value, zero);  // no -0
+          multiple = value;
+        }
         error[v] = Load(block.weight + i * kTileRows + at) - value;
         const Vector residual = (target[i][v] - value) * block.pivot[i];
         loss[v] += residual * residual;
@@ -109,6 +131,12 @@ inline void SweepAs(const SweepBlock& block) {
         for (int v = 0; v < kVectors; ++v) target[k][v] += block.feedback[i * kBlockColumns + k] * error[v];
       }
     }
+#pragma GCC unroll 8
+    for (int k = 0; k < kBlockColumns; ++k) {
+      if (k < block.end) continue;
+#pragma GCC unroll 2
+      for (int v = 0; v < kVectors; ++v) Store(block.target + k * kTileRows + row + v * kLanes, target[k][v]);
+    }
 #pragma GCC unroll 2
     for (int v = 0; v < kVectors; ++v) {
       Store(block.loss + row + v * kLanes, loss[v]);
@@ -117,16 +145,21 @@ inline void SweepAs(const SweepBlock& block) {
   }
 }
 
-template <bool masked>
-inline void SweepMasked(const SweepBlock& block) {
+template <bool masked, bool gridded>
+inline void SweepRounded(const SweepBlock& block) {
   switch (block.rounding) {
     case Rounding::kBf16:
-      return SweepAs<Rounding::kBf16, masked>(block);
+      return SweepAs<Rounding::kBf16, masked, gridded>(block);
     case Rounding::kF16:
-      return SweepAs<Rounding::kF16, masked>(block);
+      return SweepAs<Rounding::kF16, masked, gridded>(block);
     case Rounding::kNone:
-      return SweepAs<Rounding::kNone, masked>(block);
+      return SweepAs<Rounding::kNone, masked, gridded>(block);
   }
 }
 
-void Sweep(const SweepBlock& block) { block.keep == nullptr ? SweepMasked<false>(block) : SweepMasked<true>(block); }
+void Sweep(const SweepBlock& block) {
+  if (block.scale[0] == nullptr) {
+    return block.keep == nullptr ? SweepRounded<false, false>(block) : SweepRounded<true, false>(block);
+  }
+  block.keep == nullptr ? SweepRounded<false, true>(block) : SweepRounded<true, true>(block);
+}

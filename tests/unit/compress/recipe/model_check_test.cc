@@ -70,6 +70,43 @@ TEST(Pruning, RunsOfWandaDivideToo) {
               ElementsAre(StartsWith("recipe.steps[0].magnitude.pattern: runs of 8 do not divide the 172 inputs")));
 }
 
+TEST(Pruning, AJointSweepIsTheOnlyStepThatPrunesOrQuantizesALinear) {
+  const std::string joint = "{sparsegpt: {quantize: {group_size: 4}}}";
+  EXPECT_THAT(Found("steps: [" + joint + "]"), IsEmpty());
+  for (const char* other : {"rtn: {group_size: 4}", "gptq: {group_size: 4}", "wanda: {}"}) {
+    EXPECT_THAT(Found("steps: [" + joint + ", {" + other + "}]"),
+                ElementsAre(AllOf(StartsWith("recipe.steps[0].sparsegpt.quantize: prunes and quantizes model.layers."),
+                                  HasSubstr(" in one sweep, and steps[1] ("))));
+    // After it, the sweep is the last of both.
+    EXPECT_THAT(Found("steps: [{" + std::string(other) + "}, " + joint + "]"),
+                ElementsAre(AllOf(StartsWith("recipe.steps[0]"), HasSubstr("acts on no linear"))));
+  }
+  EXPECT_THAT(Found("steps: [{sparsegpt: {}}, {gptq: {group_size: 4}}]"), IsEmpty());
+  EXPECT_THAT(Found("steps: [{sparsegpt: {quantize: {}}}]"),
+              ElementsAre(StartsWith("recipe.steps[0].sparsegpt.quantize.group_size: 128 does not divide")));
+}
+
+TEST(Pruning, SparseGptsDefaults) {
+  auto recipe = ParseYaml("steps: [{sparsegpt: {}}, {sparsegpt: {pattern: '2:4', quantize: {}}}]");
+  ASSERT_TRUE(recipe.ok());
+  const v1::Recipe resolved = Resolve(*recipe, Model());
+  const v1::SparseGpt& plain = resolved.steps(0).sparsegpt();
+  EXPECT_DOUBLE_EQ(plain.sparsity(), 0.5);
+  EXPECT_DOUBLE_EQ(plain.damping(), 0.01);
+  EXPECT_EQ(plain.block_size(), 128);
+  EXPECT_TRUE(plain.has_true_sequential());
+  EXPECT_FALSE(plain.true_sequential());
+  EXPECT_EQ(plain.on_numeric_failure(), v1::ON_NUMERIC_FAILURE_FALLBACK);
+  EXPECT_FALSE(plain.has_quantize());
+  const v1::SweepQuantization& quantize = resolved.steps(1).sparsegpt().quantize();
+  EXPECT_EQ(quantize.bits(), 4);
+  EXPECT_EQ(quantize.group_size(), 128);
+  EXPECT_TRUE(quantize.symmetric());
+  EXPECT_FALSE(Quantizes(resolved.steps(0)));
+  EXPECT_TRUE(Quantizes(resolved.steps(1)));
+  EXPECT_TRUE(Prunes(resolved.steps(1)));
+}
+
 TEST(Pruning, DsnotsDefaults) {
   auto recipe = ParseYaml("steps: [{dsnot: {}}, {dsnot: {pattern: '2:4'}}]");
   ASSERT_TRUE(recipe.ok());
@@ -228,7 +265,7 @@ TEST(Resolve, AnEvaluationHasNoOutput) {
 }
 
 TEST(Presets, ParseValidateAndSaySomething) {
-  ASSERT_EQ(Presets().size(), 7u);
+  ASSERT_EQ(Presets().size(), 9u);
   std::vector<std::string> names;
   const arch::ArchSpec spec = [] {
     arch::ArchSpec model = Model(256);
@@ -257,7 +294,7 @@ TEST(Presets, ParseValidateAndSaySomething) {
     EXPECT_THAT(ValidateForModel(resolved, spec, "recipe"), IsEmpty());
   }
   EXPECT_THAT(names, ElementsAre("dsnot-60", "gptq-w4a16", "gptq-w4a16-asym", "rtn-w4a16", "sparse24-w4a16",
-                                 "wanda-2of4", "wanda-50"));
+                                 "sparsegpt-2of4", "sparsegpt-50", "wanda-2of4", "wanda-50"));
 }
 
 }  // namespace

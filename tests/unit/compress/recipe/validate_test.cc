@@ -198,7 +198,8 @@ TEST(Steps, WhatThisVersionLacksIsRefused) {
       {"smoothquant: {}", "smoothquant"},
       {"magnitude: {owl: {}}", "magnitude.owl"},
       {"wanda: {owl: {}}", "wanda.owl"},
-      {"sparsegpt: {}", "sparsegpt"},
+      {"sparsegpt: {owl: {}}", "sparsegpt.owl"},
+      {"sparsegpt: {quantize: {observer: mse}}", "sparsegpt.quantize.observer"},
       {"gptq: {type: float}", "gptq.type"},
       {"rtn: {strategy: tensor}", "rtn.strategy"},
       {"gptq: {activations: dynamic}", "gptq.activations"},
@@ -253,6 +254,31 @@ TEST(Steps, DsnotOptionsHaveRanges) {
     EXPECT_THAT(Found(head + right + "}}]"), IsEmpty()) << right;
   }
   EXPECT_THAT(Found("steps: [{dsnot: {}}]"), ElementsAre(HasSubstr("needs calibration text")));
+}
+
+TEST(Steps, SparseGptOptionsHaveRanges) {
+  const std::string head = "calibration: {sources: [{text: {uri: a.txt}}]}\nsteps: [{sparsegpt: {";
+  const char* const wrong[][2] = {
+      {"sparsity: 1", "sparsity: must be at least 0 and below 1, not 1"},
+      {"pattern: '4:4'", "pattern: must be N:M with 0 < N < M"},
+      {"pattern: '2:4', sparsity: 0.6", "sparsity: is 0.6, and the pattern 2:4 removes 0.5"},
+      {"damping: 0", "damping: must be above 0 and at most 1"},
+      {"block_size: 100", "block_size: must be a multiple of 8 from 16 to 4096, not 100"},
+      {"block_size: 8", "block_size: must be a multiple of 8"},
+      {"quantize: {bits: 5}", "quantize.bits: must be 2, 3, 4 or 8, not 5"},
+      {"quantize: {group_size: 0}", "quantize.group_size: must be a positive number"},
+  };
+  for (const auto& [options, text] : wrong) {
+    EXPECT_THAT(Found(head + options + "}}]"),
+                ElementsAre(StartsWith(absl::StrCat("recipe.steps[0].sparsegpt.", text))));
+  }
+  for (const char* right : {"", "sparsity: 0.6, block_size: 64, true_sequential: true", "pattern: '5:8', damping: 1",
+                            "quantize: {}", "pattern: '2:4', quantize: {bits: 3, group_size: -1, symmetric: false}"}) {
+    EXPECT_THAT(Found(head + right + "}}]"), IsEmpty()) << right;
+  }
+  EXPECT_THAT(Found(head + "true_sequential: true}}]\npropagation: original"),
+              ElementsAre(StartsWith("recipe.steps[0].sparsegpt.true_sequential: is not possible")));
+  EXPECT_THAT(Found("steps: [{sparsegpt: {}}]"), ElementsAre(HasSubstr("needs calibration text")));
 }
 
 TEST(Steps, SpqrOptionsHaveRanges) {
