@@ -128,15 +128,11 @@ class Awq : public Method {
   const bool clip_;
 };
 
-absl::StatusOr<checkpoint::QuantizationScheme> SchemeOf(const v1::Awq& options) {
-  return MakeScheme("awq", options.bits(), options.group_size(), options.symmetric());
-}
-
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Transform>> MakeAwqTransform(const v1::Step& step) {
   const v1::Awq& options = step.awq();
-  CALIPRESS_ASSIGN_OR_RETURN(const auto scheme, SchemeOf(options));
+  CALIPRESS_ASSIGN_OR_RETURN(const auto scheme, MakeScheme(step));
   if (options.grid() < 1 || options.grid() > kMaxGrid) {
     return UserError(reason::kInvalidRecipe,
                      "awq.grid is " + std::to_string(options.grid()) + "; give 1 to " + std::to_string(kMaxGrid));
@@ -146,7 +142,7 @@ absl::StatusOr<std::unique_ptr<Transform>> MakeAwqTransform(const v1::Step& step
 }
 
 absl::StatusOr<std::unique_ptr<Method>> MakeAwq(const v1::Step& step) {
-  CALIPRESS_ASSIGN_OR_RETURN(const auto scheme, SchemeOf(step.awq()));
+  CALIPRESS_ASSIGN_OR_RETURN(const auto scheme, MakeScheme(step));
   return std::make_unique<Awq>(scheme, step.awq().clip());
 }
 
