@@ -165,7 +165,7 @@ grpc::ServerUnaryReactor* CompressionService::GetServerInfo(grpc::CallbackServer
   info->set_version(std::string(kVersion));
   info->set_revision(std::string(BuildRevision()));
   for (const std::string& method : recipe::AvailableMethods()) info->add_methods(method);
-  for (const char* format : {"compressed-tensors", "spqr", "dense"}) info->add_formats(format);
+  for (const char* format : {"compressed-tensors", "gptq", "awq", "spqr", "dense"}) info->add_formats(format);
   for (std::string& family : arch::KnownModelTypes()) info->add_model_families(std::move(family));
   for (const char* scheme : {"file", "s3", "gs", "abfs"}) info->add_storage_schemes(scheme);
   return Answer(context, absl::OkStatus());

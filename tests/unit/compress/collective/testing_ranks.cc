@@ -123,6 +123,8 @@ bool Gang::WaitReady(int rank) {
 int main(int argc, char** argv) {
   setenv("TORCH_CPP_LOG_LEVEL", "FATAL", /*overwrite=*/0);  // losses are what the tests are about
   c10::initLogging();
+  // As the programs do: a peer that has ended is an error, not a signal.
+  std::signal(SIGPIPE, SIG_IGN);
   if (const char* role = std::getenv("CALIPRESS_TEST_ROLE")) return calipress::collective::testing::RunRole(role);
   testing::InitGoogleTest(&argc, argv);
   return RUN_ALL_TESTS();

@@ -127,7 +127,7 @@ TEST_F(Replicas, ATransformOfTheLeaderIsEverybodys) {
     mine.set_world_size(2);
     StageEnvironment environment{*store_, group};
     Recorder recorder;
-    auto model = Open(*store_, mine.model_uri(), at::kCPU);
+    auto model = Open(*store_, mine.model_uri(), at::kCPU, mine.recipe());
     ASSERT_TRUE(model.ok()) << model.status();
     StageContext context{mine, environment, recorder, cancellation_, at::kCPU, *std::move(model), {}, {}};
     auto block = model::Block::Load(context.spec(), 0, *context.model->weights);

@@ -72,7 +72,7 @@ TEST_F(Stage, LayerRatiosKeepTheMeanAndComeAgain) {
     Recorder whole;
     auto first = Run(Assignment(yaml, name), whole);
     ASSERT_TRUE(first.ok()) << first.status();
-    EXPECT_THAT(whole.phases, testing::ElementsAre("calibration-tokens", "layer-ratios", "compress", "assemble"));
+    EXPECT_THAT(whole.phases, ElementsAre("calibration-tokens", "layer-ratios", "compress", "assemble"));
     ASSERT_EQ(first->layer_ratios_size(), 6);
     double sum = 0.0;
     for (const auto& ratio : first->layer_ratios()) {

@@ -203,7 +203,9 @@ TEST_F(CheckpointWeightsTest, DequantizesCodesOfEightBits) {
         const at::Tensor zero = at::randint(-128, 128, {rows, groups}, at::kLong).to(at::kChar);
         const std::vector<int64_t> shape =
             strategy == Strategy::kTensor ? std::vector<int64_t>{1} : scale.sizes().vec();
-        tensors = {{module + ".weight", codes}, {module + ".weight_scale", scale.view(shape)}};
+        tensors = {{module + ".weight", codes},
+                   {module + ".weight_scale", scale.view(shape)},
+                   {module + ".input_scale", at::ones({1})}};
         if (!symmetric) tensors[module + ".weight_zero_point"] = zero.view(shape);
         const auto loaded = Load(UpProjection(out, in), at::kBFloat16, ConfigOf(scheme));
         ASSERT_TRUE(loaded.ok()) << loaded.status();

@@ -164,8 +164,10 @@ TEST_F(ServiceTest, SaysWhatItCan) {
   v1::ServerInfo info;
   ASSERT_TRUE(stub_->GetServerInfo(Context().get(), {}, &info).ok());
   EXPECT_EQ(std::vector<std::string>(info.methods().begin(), info.methods().end()),
-            (std::vector<std::string>{"rtn", "gptq", "spqr", "magnitude", "wanda", "dsnot"}));
-  EXPECT_EQ(info.formats(0), "compressed-tensors");
+            (std::vector<std::string>{"rtn", "gptq", "awq", "smoothquant", "spqr", "magnitude", "wanda", "sparsegpt",
+                                      "dsnot"}));
+  EXPECT_EQ(std::vector<std::string>(info.formats().begin(), info.formats().end()),
+            (std::vector<std::string>{"compressed-tensors", "gptq", "awq", "spqr", "dense"}));
   EXPECT_GE(info.model_families_size(), 4);
   EXPECT_EQ(info.storage_schemes_size(), 4);
   EXPECT_FALSE(info.version().empty());
