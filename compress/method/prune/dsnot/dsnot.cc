@@ -164,7 +164,8 @@ class Dsnot : public Method {
   }
 
   // tr(dW S dW') / tr(W S W') and the denominator where S is known, else with its diagonal alone.
-  static std::pair<double, double> Error(const at::Tensor& weight, const at::Tensor& pruned, const InputStatistics& statistics) {
+  static std::pair<double, double> Error(const at::Tensor& weight, const at::Tensor& pruned,
+                                         const InputStatistics& statistics) {
     const at::Tensor all = weight.to(at::kFloat).contiguous();
     const at::Tensor gone = all.masked_fill(pruned.logical_not(), 0.0);
     if (statistics.second_moment.defined()) {

@@ -85,7 +85,8 @@ class RowSweep {
     for (int64_t tile = 0; tile < tiles_; ++tile) {
       const float* scores = panel_scores_ + tile * count_ * kTile;
       float* keeps = At(keeps_, tile, 0);
-      for (int64_t i = 0; i < count_ * kTile; ++i) keeps[i] = scores[i] < cut || (equal && scores[i] == cut) ? 0.0f : keeps[i];
+      for (int64_t i = 0; i < count_ * kTile; ++i)
+        keeps[i] = scores[i] < cut || (equal && scores[i] == cut) ? 0.0f : keeps[i];
     }
   }
 

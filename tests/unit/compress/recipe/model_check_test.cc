@@ -325,9 +325,9 @@ TEST(Presets, ParseValidateAndSaySomething) {
     EXPECT_THAT(Validate(resolved, true, "recipe"), IsEmpty());
     EXPECT_THAT(ValidateForModel(resolved, spec, "recipe"), IsEmpty());
   }
-  EXPECT_THAT(names, ElementsAre("awq-w4a16", "dsnot-60", "fp8-dynamic", "gptq-w4a16", "gptq-w4a16-asym", "owl-wanda-70",
-                                 "rtn-w4a16", "smoothquant-w8a8", "sparse24-w4a16", "sparsegpt-2of4", "sparsegpt-50",
-                                 "spqr-4bit", "wanda-2of4", "wanda-50"));
+  EXPECT_THAT(names, ElementsAre("awq-w4a16", "dsnot-60", "fp8-dynamic", "gptq-w4a16", "gptq-w4a16-asym",
+                                 "owl-wanda-70", "rtn-w4a16", "smoothquant-w8a8", "sparse24-w4a16", "sparsegpt-2of4",
+                                 "sparsegpt-50", "spqr-4bit", "wanda-2of4", "wanda-50"));
 }
 
 }  // namespace
