@@ -25,6 +25,9 @@ LINEARS = {"targets": ["Linear"], "ignore": ["lm_head"]}
 def awq():
     from llmcompressor.modifiers.awq import AWQModifier
 
+    if not torch.cuda.is_available():
+        # It pins what it keeps of the activations, and stops where there is nothing to pin for.
+        torch.Tensor.pin_memory = lambda self, *_: self
     return AWQModifier(scheme="W4A16_ASYM", **LINEARS)
 
 
