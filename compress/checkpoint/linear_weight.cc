@@ -53,6 +53,8 @@ absl::StatusOr<LinearWeight> LinearWeight::Open(const ModelReader& reader, const
   });
 }
 
+bool IsWide(Dtype dtype) { return IsFloating(dtype) && DtypeBytes(dtype) > 1; }
+
 std::vector<TensorPlan> StoredTensors(const ModelReader& reader, const QuantizationConfig& quantization,
                                       const arch::LinearSpec& linear, Dtype dtype) {
   std::vector<TensorPlan> plan = {{linear.module + ".weight", dtype, {linear.out, linear.in}}};
@@ -66,7 +68,7 @@ std::vector<TensorPlan> StoredTensors(const ModelReader& reader, const Quantizat
   // Scales and dense weights may be in another floating dtype than the model's.
   for (TensorPlan& tensor : plan) {
     const TensorInfo* info = reader.Find(tensor.name);
-    if (info != nullptr && IsFloating(tensor.dtype)) tensor.dtype = info->dtype;
+    if (info != nullptr && IsWide(tensor.dtype)) tensor.dtype = info->dtype;
   }
   return plan;
 }

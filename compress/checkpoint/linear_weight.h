@@ -32,6 +32,9 @@ class LinearWeight {
   Read read_;
 };
 
+// True for what weights and scales are computed in: BF16, F16, F32, F64. Floats of 8 bits are codes.
+bool IsWide(Dtype dtype);
+
 // The tensors that hold a linear, whatever its layout, as config.json and the headers have them. Of SpQR's outliers the
 // count is what the file says.
 std::vector<TensorPlan> StoredTensors(const ModelReader& reader, const QuantizationConfig& quantization,

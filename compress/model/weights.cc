@@ -72,8 +72,7 @@ class CheckpointSource : public WeightSource {
           reason::kNonFiniteWeights,
           "tensor " + tensor.name +
               (overflow ? " has values beyond the range of the dtype that the model runs in; run it in a wider dtype "
-                          "(outputs in the "
-                          "gptq and awq formats run in F16; compressed-tensors keeps the model's own)"
+                          "(outputs in the gptq and awq formats run in F16; compressed-tensors keeps the model's own)"
                         : " has NaN or infinite values; the checkpoint is damaged or its training diverged"));
     }
     return converted.to(device_);

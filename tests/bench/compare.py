@@ -98,6 +98,9 @@ BENCHES = {bench.__name__: bench for bench in (gptq, wanda, sparsegpt, pipeline,
 
 
 def main():
+    unknown = [name for name in sys.argv[1:] if name not in BENCHES]
+    if unknown:
+        sys.exit(f"no benchmark {', '.join(unknown)}; there are {', '.join(BENCHES)}")
     for name in sys.argv[1:] or ["gptq"]:
         with tempfile.TemporaryDirectory(prefix="calipress-bench-") as folder:
             try:

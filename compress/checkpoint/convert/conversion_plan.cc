@@ -52,7 +52,7 @@ absl::StatusOr<bool> IsSymmetricThroughout(const SourceCheckpoint& source) {
 // The dtype that the weight dequantizes to: that of its grid.
 Dtype GridDtype(const std::vector<TensorPlan>& stored, Dtype otherwise) {
   for (const TensorPlan& tensor : stored) {
-    if (IsFloating(tensor.dtype)) return tensor.dtype;
+    if (IsWide(tensor.dtype)) return tensor.dtype;
   }
   return otherwise;
 }
@@ -100,6 +100,7 @@ absl::StatusOr<ConversionPlan> PlanConversion(const SourceCheckpoint& source, co
       const Dtype dtype = GridDtype(held, source.spec.dtype);
       auto& tensors = becomes[linear.module + ".weight"];
       if (plan.target == nullptr) {
+        plan.drops_activations |= move.scheme.activations != Activations::kNone;
         tensors = {{linear.module + ".weight", dtype, {linear.out, linear.in}}};
       } else {
         move.drops_zeros = symmetric && !move.scheme.symmetric;

@@ -27,6 +27,7 @@ struct ConversionPlan {
   std::map<std::string, std::string> module_of;  // of the tensors that they become
   std::vector<PlannedShard> shards;
   std::string config;
+  bool drops_activations = false;  // inputs are quantized in the source, and the target says nothing of inputs
 };
 
 // UNSUPPORTED_COMBINATION with every reason where the target cannot hold the source. Reads zero points, no codes.

@@ -125,6 +125,9 @@ absl::Status Write(storage::ObjectStore& store, const std::string& source_uri, c
     conversion->files.push_back(shard.file);
     for (const PlannedTensor& planned : shard.tensors) conversion->bytes += TensorBytes(planned.tensor);
   }
+  if (plan.drops_activations) {
+    conversion->warnings.emplace_back("dense holds weights alone: programs will not round the inputs of its linears");
+  }
   if (!rounded.empty()) {
     conversion->warnings.push_back(absl::StrCat(rounded.size(), " tensors that are no codes were rounded to F16, as ",
                                                 conversion->to, " holds it: ", rounded.front(),

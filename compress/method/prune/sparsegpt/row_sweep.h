@@ -90,15 +90,15 @@ class RowSweep {
     }
   }
 
-  // Of what equals the cut the first `*ties` in row-major order, which are taken from `*ties`.
-  void RemoveTies(float cut, int64_t* ties) {
-    for (int64_t r = 0; r<rows_&& * ties> 0; ++r) {
+  // Of what equals the cut the first `ties` in row-major order, which are taken from `ties`.
+  void RemoveTies(float cut, int64_t& ties) {
+    for (int64_t r = 0; r < rows_ && ties != 0; ++r) {
       const float* scores = panel_scores_ + r / kTile * count_ * kTile + r % kTile;
       float* keeps = At(keeps_, r / kTile, 0) + r % kTile;
-      for (int64_t k = 0; k<count_&& * ties> 0; ++k) {
+      for (int64_t k = 0; k < count_ && ties != 0; ++k) {
         if (scores[k * kTile] != cut) continue;
         keeps[k * kTile] = 0.0f;
-        --*ties;
+        --ties;
       }
     }
   }

@@ -56,7 +56,7 @@ void SweepPanels(const Sweep& sweep, const gptq::TransposedGrid* grid, SweepTask
     // Seldom there are more equal scores than may go, and rows have to agree on which.
     const bool all = cut.ties == cut.equal;
     if (!all) {
-      for (auto& part : parts) part->RemoveTies(cut.value, &cut.ties);
+      for (auto& part : parts) part->RemoveTies(cut.value, cut.ties);
     }
     tensor::ForEachItem(rows.items, [&](int64_t item) {
       RowSweep<T>& part = *parts[item];

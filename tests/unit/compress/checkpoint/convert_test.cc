@@ -20,6 +20,7 @@ namespace {
 using calipress::testing::ReadFile;
 using calipress::testing::TestFolder;
 using calipress::testing::WriteFile;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
@@ -167,6 +168,26 @@ TEST_F(ConvertTest, ToDenseInTheDtypeOfTheScales) {
     ASSERT_TRUE(inspection.ok()) << inspection.status();
     EXPECT_EQ(inspection->format, "dense");
     EXPECT_EQ(inspection->linears[0].scheme, DtypeName(dtype));
+  }
+}
+
+TEST_F(ConvertTest, NumbersOfEightBitsGoToDense) {
+  int number = 0;
+  for (const NumberType type : {NumberType::kFloat, NumberType::kInt}) {
+    for (const Activations activations : {Activations::kDynamic, Activations::kStatic}) {
+      const std::string in = folder_ / ("eight" + std::to_string(number++)), out = in + "-dense";
+      WriteModel(in, CompressedTensors(), {8, -1, true, type, Strategy::kChannel, activations}, Dtype::kBF16);
+      const auto found = Inspect(*store_, in, true, CancellationToken());
+      ASSERT_TRUE(found.ok()) << found.status();
+      EXPECT_THAT(found->linears[0].scheme,
+                  HasSubstr(type == NumberType::kFloat ? "float8 channel, inputs" : "int8 channel, inputs"));
+      const auto done = To(in, out, "dense");
+      ASSERT_TRUE(done.ok()) << done.status();
+      EXPECT_EQ(Weights(out), Weights(in));
+      // Programs will not round the inputs of a dense model.
+      EXPECT_THAT(done->warnings, ElementsAre(HasSubstr("inputs")));
+      EXPECT_EQ(ErrorReason(To(in, in + "-gptq", "gptq").status()), reason::kUnsupportedCombination);
+    }
   }
 }
 

@@ -131,6 +131,64 @@ TEST(LinearFormat, RoundTripsToTheSameCodes) {
   }
 }
 
+// Schemes whose codes are not packed: a number of 8 bits each.
+std::vector<QuantizationScheme> PlainSchemes() {
+  std::vector<QuantizationScheme> schemes;
+  for (const Strategy strategy : {Strategy::kChannel, Strategy::kTensor, Strategy::kBlock}) {
+    for (const Activations activations : {Activations::kNone, Activations::kDynamic, Activations::kStatic}) {
+      schemes.push_back({8, -1, true, NumberType::kFloat, strategy, activations});
+      if (activations == Activations::kNone || strategy == Strategy::kBlock) continue;
+      for (const bool symmetric : {true, false}) {
+        schemes.push_back({8, -1, symmetric, NumberType::kInt, strategy, activations});
+      }
+    }
+  }
+  return schemes;
+}
+
+TEST(LinearFormat, PlainNumbersRoundTripAndDamageIsNamed) {
+  for (const QuantizationScheme& scheme : PlainSchemes()) {
+    const CodesLinear linear = RandomLinear(scheme, 150, 256, Dtype::kBF16, 11);
+    const StoredTensors whole = Store(CompressedTensors(), "m", linear);
+    const auto back = CompressedTensors().Decode("m", 150, 256, scheme, SourceOf(whole));
+    ASSERT_TRUE(back.ok()) << back.status();
+    EXPECT_EQ(back->codes, linear.codes);
+    EXPECT_EQ(back->scales, linear.scales);
+    EXPECT_EQ(back->zero_points, linear.zero_points);
+    EXPECT_EQ(back->input_scale, linear.input_scale);
+    for (const auto& [name, tensor] : whole) {
+      StoredTensors damaged = whole;
+      damaged[name].dtype = Dtype::kU8;
+      damaged[name].bytes.resize(tensor.bytes.size() / DtypeBytes(tensor.dtype));
+      const auto refused = CompressedTensors().Decode("m", 150, 256, scheme, SourceOf(damaged));
+      EXPECT_EQ(ErrorReason(refused.status()), reason::kSourceModelCorrupt) << name;
+      EXPECT_THAT(std::string(refused.status().message()), HasSubstr(name));
+    }
+  }
+}
+
+TEST(DequantizeRows, E4m3IsWhatItsBitsSay) {
+  // Each code once, with scale 1: sign, four bits of exponent (bias 7), three of fraction; multiples of 2^-9 below
+  // 2^-6.
+  CodesLinear linear{{8, -1, true, NumberType::kFloat, Strategy::kTensor}, 1, 256, {}, Dtype::kF32, {}, {}, {}};
+  for (int code = 0; code < 256; ++code) linear.codes.push_back(static_cast<int8_t>(code));
+  const float one = 1.0f;
+  linear.scales.resize(4);
+  std::memcpy(linear.scales.data(), &one, 4);
+  std::vector<float> weight(256);
+  DequantizeRows(linear.View(), 0, 1, weight.data());
+  for (int code = 0; code < 256; ++code) {
+    const int exponent = code >> 3 & 15, fraction = code & 7;
+    const double size = exponent == 0 ? std::ldexp(fraction, -9) : std::ldexp(1.0 + fraction / 8.0, exponent - 7);
+    if ((code & 127) == 127) {
+      EXPECT_TRUE(std::isnan(weight[code])) << code;
+    } else {
+      EXPECT_EQ(weight[code], code < 128 ? size : -size) << code;
+    }
+  }
+  EXPECT_EQ(weight[0x7e], kLargestE4m3);
+}
+
 TEST(LinearFormat, DamagedTensorsAreNamed) {
   for (const LinearFormat* format : {&CompressedTensors(), &Gptq(), &Awq()}) {
     const CodesLinear linear = RandomLinear({4, 8, format == &Gptq()}, 16, 32, Dtype::kF16, 3);

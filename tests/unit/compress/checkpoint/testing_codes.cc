@@ -11,12 +11,15 @@ namespace calipress::checkpoint::testing {
 
 CodesLinear RandomLinear(const QuantizationScheme& scheme, int64_t out, int64_t in, Dtype dtype, uint64_t seed) {
   RandomStream random(seed, 0);
+  const bool floats = scheme.type == NumberType::kFloat;
   const auto code = [&] {
+    // Any byte of E4M3 but NaN, which has all ones below the sign.
+    if (floats) return static_cast<int8_t>(random.Below(127) | (random.Below(2) << 7));
     return static_cast<int8_t>(static_cast<int>(random.Below(1u << scheme.bits)) - (1 << (scheme.bits - 1)));
   };
   CodesLinear linear{scheme, out, in, {}, dtype, {}, {}, {}};
   for (int64_t i = 0; i < out * in; ++i) linear.codes.push_back(code());
-  const int64_t cells = out * scheme.Groups(in);
+  const int64_t cells = scheme.ScaleRows(out) * scheme.Groups(in);
   for (int64_t i = 0; i < cells; ++i) {
     const float scale = std::ldexp(1.0f, -static_cast<int>(random.Below(8)));
     char bytes[4];
@@ -29,6 +32,7 @@ CodesLinear RandomLinear(const QuantizationScheme& scheme, int64_t out, int64_t 
     linear.scales.insert(linear.scales.end(), bytes, bytes + DtypeBytes(dtype));
     if (!scheme.symmetric) linear.zero_points.push_back(code());
   }
+  if (scheme.activations == Activations::kStatic) linear.input_scale = 0.25f;
   return linear;
 }
 
