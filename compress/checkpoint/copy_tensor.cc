@@ -37,29 +37,14 @@ ConversionLoss Convert(const void* numbers, int64_t count, void* converted) {
 
 template <typename From>
 ConversionLoss Convert(const void* numbers, int64_t count, Dtype to, void* converted) {
-  switch (to) {
-    case Dtype::kBF16:
-      return Convert<From, Bf16>(numbers, count, converted);
-    case Dtype::kF16:
-      return Convert<From, F16>(numbers, count, converted);
-    default:
-      return Convert<From, F32>(numbers, count, converted);
-  }
+  return WithNumbers(to, [&](auto number) { return Convert<From, decltype(number)>(numbers, count, converted); });
 }
 
 }  // namespace
 
 ConversionLoss ConvertNumbers(Dtype from, const void* numbers, int64_t count, Dtype to, void* converted) {
-  switch (from) {
-    case Dtype::kBF16:
-      return Convert<Bf16>(numbers, count, to, converted);
-    case Dtype::kF16:
-      return Convert<F16>(numbers, count, to, converted);
-    case Dtype::kF64:
-      return Convert<F64>(numbers, count, to, converted);
-    default:
-      return Convert<F32>(numbers, count, to, converted);
-  }
+  if (from == Dtype::kF64) return Convert<F64>(numbers, count, to, converted);
+  return WithNumbers(from, [&](auto number) { return Convert<decltype(number)>(numbers, count, to, converted); });
 }
 
 absl::StatusOr<ConversionLoss> CopyTensor(const ModelReader& reader, const TensorInfo& info, Dtype dtype,

@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <cstring>
 
+#include "compress/arch/dtype.h"
+
 namespace calipress::checkpoint {
 
 // The numbers of a checkpoint without torch: how each is stored, read into fp32 exactly, and rounded from it, halves to
@@ -74,5 +76,18 @@ struct F32 {
   static float Load(Stored stored) { return stored; }
   static Stored Round(float value) { return value; }
 };
+
+// work(Bf16()), work(F16()) or, for any other dtype, work(F32()).
+template <typename Work>
+auto WithNumbers(Dtype dtype, const Work& work) {
+  switch (dtype) {
+    case Dtype::kBF16:
+      return work(Bf16());
+    case Dtype::kF16:
+      return work(F16());
+    default:
+      return work(F32());
+  }
+}
 
 }  // namespace calipress::checkpoint

@@ -33,14 +33,7 @@ void Rows(const SpqrView& view, int64_t begin, int64_t end, void* weight) {
 }  // namespace
 
 void DequantizeSpqrRows(const SpqrView& view, int64_t begin, int64_t end, void* weight) {
-  switch (view.dtype) {
-    case Dtype::kBF16:
-      return Rows<Bf16>(view, begin, end, weight);
-    case Dtype::kF16:
-      return Rows<F16>(view, begin, end, weight);
-    default:
-      return Rows<F32>(view, begin, end, weight);
-  }
+  WithNumbers(view.dtype, [&](auto number) { Rows<decltype(number)>(view, begin, end, weight); });
 }
 
 }  // namespace calipress::checkpoint

@@ -42,14 +42,7 @@ void Rows(const CodesView& view, int64_t begin, int64_t end, void* weight) {
 }  // namespace
 
 void DequantizeRows(const CodesView& view, int64_t begin, int64_t end, void* weight) {
-  switch (view.dtype) {
-    case Dtype::kBF16:
-      return Rows<Bf16>(view, begin, end, weight);
-    case Dtype::kF16:
-      return Rows<F16>(view, begin, end, weight);
-    default:
-      return Rows<F32>(view, begin, end, weight);
-  }
+  WithNumbers(view.dtype, [&](auto number) { Rows<decltype(number)>(view, begin, end, weight); });
 }
 
 TensorSource SourceOf(const ModelReader& reader) {

@@ -14,6 +14,7 @@
 #include "compress/method/quantize/awq/clip.h"
 #include "compress/method/quantize/awq/output_error.h"
 #include "compress/method/quantize/awq/search.h"
+#include "compress/method/quantize/gptq/moment.h"
 #include "compress/method/quantize/grid.h"
 #include "compress/method/quantize/masked_weight.h"
 #include "compress/method/quantize/scheme.h"
@@ -23,21 +24,6 @@ namespace calipress::method {
 namespace {
 
 constexpr int kMaxGrid = 100;
-
-// Whether the second moment fits a linear, and is finite.
-absl::Status CheckMoment(const std::string& module, const at::Tensor& weight, const InputStatistics* statistics) {
-  if (statistics == nullptr || !statistics->second_moment.defined() || statistics->second_moment.dim() != 2 ||
-      statistics->second_moment.size(0) != weight.size(1) || statistics->second_moment.scalar_type() != at::kFloat ||
-      statistics->second_moment.device() != weight.device()) {
-    return DefectError("awq was given no second moments that fit " + module);
-  }
-  // A NaN or Inf of an input reaches the diagonal.
-  if (at::isfinite(statistics->second_moment.diagonal()).all().item<bool>()) return absl::OkStatus();
-  return PreconditionError(reason::kNonFiniteActivations,
-                           "the inputs of " + module +
-                               " hold NaN or Inf (or overflow fp32 when squared); the model breaks on the calibration "
-                               "data: check it on the same text first");
-}
 
 class AwqTransform : public Transform {
  public:
@@ -57,14 +43,15 @@ class AwqTransform : public Transform {
     CALIPRESS_ASSIGN_OR_RETURN(const auto group, transform::GroupOf(block, input));
     if (!group) return absl::OkStatus();
     InputStatistics* statistics = block.statistics == nullptr ? nullptr : &(*block.statistics)[input];
+    std::vector<LinearTask> tasks;
     for (const TransformLinear* linear : group->consumers) {
       if (!linear->targeted) continue;
-      const std::string name = "block " + std::to_string(block.index) + ": " + linear->role;
-      CALIPRESS_RETURN_IF_ERROR(CheckWeight(name, linear->weight, options_.scheme));
-      CALIPRESS_RETURN_IF_ERROR(CheckMoment(name, linear->weight, statistics));
-      if (!statistics->absolute_sum.defined() || statistics->absolute_sum.size(0) != linear->weight.size(1)) {
-        return DefectError("awq was given no absolute sums that fit " + name);
-      }
+      tasks.push_back({"block " + std::to_string(block.index) + ": " + linear->role, linear->weight});
+      CALIPRESS_RETURN_IF_ERROR(CheckWeight(tasks.back().module, linear->weight, options_.scheme));
+    }
+    CALIPRESS_RETURN_IF_ERROR(gptq::CheckSecondMoment("AWQ", tasks, statistics));
+    if (!statistics->absolute_sum.defined() || statistics->absolute_sum.size(0) != statistics->second_moment.size(0)) {
+      return DefectError("AWQ was given no absolute sums that fit " + gptq::NamesOf(tasks));
     }
     const awq::SearchResult found = awq::SearchScales(*group, *statistics, options_);
     if (found.scales.defined()) transform::Fold(*group, found.scales, *statistics);
@@ -82,10 +69,9 @@ class Awq : public Method {
 
   absl::StatusOr<std::vector<LinearResult>> Compress(const std::vector<LinearTask>& tasks,
                                                      const InputStatistics* statistics) const override {
-    for (const LinearTask& task : tasks) {
-      CALIPRESS_RETURN_IF_ERROR(CheckWeight(task.module, task.weight, scheme_));
-      CALIPRESS_RETURN_IF_ERROR(CheckMoment(task.module, task.weight, statistics));
-    }
+    if (tasks.empty()) return std::vector<LinearResult>();
+    for (const LinearTask& task : tasks) CALIPRESS_RETURN_IF_ERROR(CheckWeight(task.module, task.weight, scheme_));
+    CALIPRESS_RETURN_IF_ERROR(gptq::CheckSecondMoment("AWQ", tasks, statistics));
     std::vector<LinearResult> results;
     for (const LinearTask& task : tasks) results.push_back(Quantize(task, *statistics));
     return results;

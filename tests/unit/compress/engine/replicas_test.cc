@@ -70,6 +70,8 @@ TEST_F(Replicas, AgreeWithOneWorker) {
                         {"gptq: {true_sequential: false}", "compressed", 0.05},
                         {"gptq: {}", "original", 2e-3},
                         {"wanda: {}", "compressed", 2e-3},
+                        {"gptq: {type: float}", "original", 2e-3},
+                        {"gptq: {type: float, strategy: block, activations: dynamic}", "original", 2e-3},
                         {"rtn: {}", "compressed", 1e-6}};
   int number = 0;
   for (const auto& [step, propagation, tolerance] : cases) {
@@ -92,6 +94,26 @@ TEST_F(Replicas, AgreeWithOneWorker) {
         EXPECT_NEAR(got.relative_error(), wanted.relative_error(), bound * wanted.relative_error()) << got.name();
       }
     }
+  }
+}
+
+// Outliers are counted over the sums of all ranks.
+TEST_F(Replicas, AgreeOnLayerRatios) {
+  for (const char* step : {"wanda: {sparsity: 0.7, owl: {}}", "magnitude: {pattern: '4:8', owl: {}}"}) {
+    const std::string name = std::to_string(std::hash<std::string>()(step));
+    const Outcome one = RunReplicas(Assignment(Recipe(step), name + "-1"), 1);
+    const Outcome three = RunReplicas(Assignment(Recipe(step), name + "-3"), 3);
+    const auto& wanted = one.of_rank[0].layer_ratios();
+    const auto& got = three.of_rank[0].layer_ratios();
+    ASSERT_EQ(wanted.size(), 6);
+    ASSERT_EQ(got.size(), 6);
+    for (int block = 0; block < 6; ++block) {
+      EXPECT_NEAR(got[block].outlier_share(), wanted[block].outlier_share(), 1e-3 * wanted[block].outlier_share());
+      EXPECT_NEAR(got[block].sparsity(), wanted[block].sparsity(), 1e-3);
+      EXPECT_EQ(got[block].pattern(), wanted[block].pattern());
+    }
+    EXPECT_EQ(three.of_rank[1].layer_ratios_size(), 0);
+    EXPECT_NEAR(three.perplexity, one.perplexity, 5e-3 * one.perplexity);
   }
 }
 
