@@ -97,6 +97,29 @@ TEST_F(Replicas, AgreeWithOneWorker) {
   }
 }
 
+// Static scales come of the maxima over all ranks. (Perplexities do not tell: rounded inputs turn by the batches that
+// windows are measured in.)
+TEST_F(Replicas, AgreeOnInputScales) {
+  const std::string yaml = Recipe("gptq: {bits: 8, activations: static}", "propagation: original");
+  const auto scales = [&](const std::string& name, int size) {
+    const Outcome outcome = RunReplicas(Assignment(yaml, name), size);
+    const auto reader = checkpoint::ModelReader::OpenFile(*store_, outcome.of_rank[0].shards(0).uri()).value();
+    std::map<std::string, float> found;
+    for (const auto& tensor : reader->tensors()) {
+      if (!tensor.name.ends_with(".input_scale")) continue;
+      EXPECT_TRUE(reader->Read(tensor, &found[tensor.name]).ok());
+    }
+    return found;
+  };
+  const auto one = scales("scales-1", 1), three = scales("scales-3", 3);
+  ASSERT_EQ(one.size(), 42u);
+  ASSERT_EQ(three.size(), 42u);
+  // What enters block 0 is the same whatever the batch.
+  EXPECT_EQ(three.at("model.layers.0.self_attn.q_proj.input_scale"),
+            one.at("model.layers.0.self_attn.q_proj.input_scale"));
+  for (const auto& [name, scale] : one) EXPECT_NEAR(three.at(name), scale, 0.01 * scale) << name;
+}
+
 // Outliers are counted over the sums of all ranks.
 TEST_F(Replicas, AgreeOnLayerRatios) {
   for (const char* step : {"wanda: {sparsity: 0.7, owl: {}}", "magnitude: {pattern: '4:8', owl: {}}"}) {
