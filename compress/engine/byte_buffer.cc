@@ -72,6 +72,7 @@ absl::StatusOr<std::vector<std::string>> GatherBytes(collective::Group& group, c
   CALIPRESS_RETURN_IF_ERROR(group.AllReduceSum(sizes));
   sizes = sizes.cpu();
   std::vector<at::Tensor> parts;
+  parts.reserve(group.size());
   for (int rank = 0; rank < group.size(); ++rank) {
     parts.push_back(at::empty({sizes[rank].item<int64_t>()}, at::TensorOptions().dtype(at::kByte).device(device)));
   }

@@ -94,6 +94,7 @@ absl::StatusOr<std::vector<LinearResult>> CompressDivided(const method::Method& 
     if (!reader.ok()) return DefectError("rank " + std::to_string(rank) + " sent results that cannot be read");
   }
   std::vector<LinearResult> results;
+  results.reserve(parts.size());
   for (const auto& of_task : parts) results.push_back(JoinRows(of_task));
   return results;
 }

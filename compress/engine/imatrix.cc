@@ -62,6 +62,7 @@ std::vector<checkpoint::TensorPlan> SquareSumPlan(const arch::ArchSpec& spec, in
   std::map<int, int64_t> columns;
   for (const auto& linear : arch::BlockLinears(spec, block)) columns[linear.input] = linear.in;
   std::vector<checkpoint::TensorPlan> plan;
+  plan.reserve(columns.size());
   for (const auto& [input, in] : columns) plan.push_back({SquareSumName(input), Dtype::kF32, {in}});
   return plan;
 }

@@ -104,6 +104,7 @@ absl::StatusOr<double> OutlierShare(const StageContext& context, const RatedStep
     group.tasks.push_back({linear.module, block.weight(linear.role), {}, block.index(), {}});
   }
   std::vector<method::owl::InputGroup> list;
+  list.reserve(groups.size());
   for (auto& [input, group] : groups) list.push_back(std::move(group));
   return method::owl::OutlierShare(list, recipe::OwlOf(context.recipe().steps(step.index))->outlier_threshold());
 }
@@ -126,6 +127,7 @@ absl::StatusOr<at::Tensor> StageShares(StageContext& context, const SharedTokens
     const double size = static_cast<double>(window.size());
     const std::string name = absl::StrCat("blocks ", window.front()->index(), "..", window.back()->index());
     std::vector<BlockInputs> inputs;
+    inputs.reserve(window.size());
     for (const auto& block : window) inputs.emplace_back(context, steps, block->index());
     CALIPRESS_RETURN_IF_ERROR(stream->Run(
         [&](size_t i, const at::Tensor& hidden) {

@@ -43,6 +43,7 @@ std::optional<Weight> TakeWeight(ByteReader& reader) {
 // Along the rows; undefined where the first part's is.
 at::Tensor Join(const std::vector<LinearResult>& parts, const auto& tensor_of) {
   std::vector<at::Tensor> tensors;
+  tensors.reserve(parts.size());
   for (const LinearResult& part : parts) tensors.push_back(tensor_of(part));
   return tensors.front().defined() ? at::cat(tensors) : at::Tensor();
 }

@@ -24,7 +24,7 @@ absl::Status SumSymmetric(collective::Group& group, const at::Tensor& matrix) {
     CALIPRESS_RETURN_IF_ERROR(group.AllReduceSum(sum));
     // The order of summing differs between the two triangles of the square on the diagonal.
     const at::Tensor square = sum.slice(1, 0, end - first);
-    square.copy_(square.triu() + square.triu(1).t());
+    square.copy_(square.triu().add_(square.triu(1).t()));
     band.copy_(sum);
     matrix.slice(0, end).slice(1, first, end).copy_(sum.slice(1, end - first).t());
   }
