@@ -33,6 +33,10 @@ absl::StatusOr<TokenMatrix> FromSource(const v1::CalibrationSource& source, cons
       return TokensFromText(source.text(), calibration, context);
     case v1::CalibrationSource::kTokenIds:
       return TokensFromIds(source.token_ids(), calibration, context);
+    case v1::CalibrationSource::kRandomVocabulary:
+    case v1::CalibrationSource::kSelfGenerated:
+    case v1::CalibrationSource::kPrefixGenerated:
+    case v1::CalibrationSource::kInstructions:
     case v1::CalibrationSource::SOURCE_NOT_SET:
       break;
   }

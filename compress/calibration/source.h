@@ -9,6 +9,7 @@
 #include "absl/status/statusor.h"
 #include "calipress/v1/calibration.pb.h"
 #include "calipress/v1/recipe.pb.h"
+#include "compress/calibration/model_oracle.h"
 #include "compress/storage/object_store.h"
 #include "compress/tokenizer/tokenizer.h"
 
@@ -27,6 +28,8 @@ struct SourceContext {
   const tokenizer::Tokenizer* tokenizer;  // null for token_ids alone
   int64_t vocabulary = 0;
   int64_t max_positions = 0;
+  // Null where no source and no filter asks the model anything.
+  ModelOracle* model = nullptr;
 };
 
 // The calibration set of a resolved recipe. INVALID_CALIBRATION_DATA names the file (and line) for: a missing or empty

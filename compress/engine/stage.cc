@@ -46,7 +46,7 @@ absl::Status Run(StageContext& context) {
   if (has_steps) CALIPRESS_RETURN_IF_ERROR(Compress(context));
   // Replicas evaluate blocks that others have written.
   if (has_steps && context.replicas()) CALIPRESS_RETURN_IF_ERROR(context.environment.group.Barrier());
-  if (context.recipe().evaluation().perplexity_size() > 0) {
+  if (recipe::Evaluates(context.recipe())) {
     CALIPRESS_RETURN_IF_ERROR(RunPhase(context, kEvaluatePhase, [&] { return Evaluate(context); }));
   }
   if (!has_steps) return absl::OkStatus();

@@ -203,7 +203,7 @@ void AttendBlock(const AttentionShape& shape, const PackedHead& head, int64_t ro
 }  // namespace
 
 bool CanAttendBf16(const AttentionShape& shape) {
-  static const bool suits = tensor::CpuHasAvx512Bf16() && !tensor::CpuHasAmxBf16();
+  static const bool suits = tensor::CpuHasFastAvx512Bf16() && !tensor::CpuHasAmxBf16();
   return suits && shape.head_dim % 2 == 0 && shape.head_dim > 0 && shape.length >= kRows;
 }
 

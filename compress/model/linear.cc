@@ -36,7 +36,7 @@ bool BetterInFloat(const at::Tensor& tensor) {
   if (!tensor.is_cpu()) return false;
   switch (tensor.scalar_type()) {
     case at::kBFloat16:
-      return !tensor::CpuHasAvx512Bf16() && !tensor::CpuHasAmxBf16();
+      return !tensor::CpuHasFastAvx512Bf16() && !tensor::CpuHasAmxBf16();
     case at::kHalf:
       return !tensor::CpuHasAvx512Fp16();
     default:

@@ -82,6 +82,8 @@ bool MatchesAny(const google::protobuf::RepeatedPtrField<std::string>& patterns,
 
 // True where the step's method takes statistics of activations, hence needs calibration tokens.
 bool NeedsStatistics(const v1::Step& step);
+// Whether the recipe measures anything.
+bool Evaluates(const v1::Recipe& recipe);
 
 // The tensors that hold a linear's weight in the result, in the order they are written: "<module>.weight" in `dtype`
 // where no step quantizes it or the output's format is dense, what the format makes of it elsewhere. `outliers`: how

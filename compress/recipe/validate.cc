@@ -1,12 +1,10 @@
 #include <algorithm>
-#include <set>
 
 #include "absl/strings/str_cat.h"
-#include "compress/recipe/data_kind.h"
 #include "compress/recipe/method_checks.h"
+#include "compress/recipe/part_checks.h"
 #include "compress/recipe/pattern.h"
 #include "compress/recipe/recipe.h"
-#include "compress/storage/object_store.h"
 #include "google/protobuf/descriptor.h"
 #include "google/protobuf/unknown_field_set.h"
 
@@ -16,13 +14,9 @@ namespace {
 // Bounds that keep a request from costing much before it is queued; far above any use.
 constexpr int kMaxSteps = 32;
 constexpr int kMaxPatterns = 256;
-constexpr int kMaxTexts = 64;
 // What the sweep of SpQR holds in registers (compress/method/quantize/spqr/sweep.h).
 constexpr int kMaxSpqrGroup = 128;
 constexpr int kMaxSpqrRun = 128;
-constexpr size_t kMaxNameBytes = 128;
-// 2 GiB of ids.
-constexpr int64_t kMaxCalibrationTokens = int64_t{1} << 28;
 
 class Validator {
  public:
@@ -43,10 +37,11 @@ class Validator {
       for (int i = 0; i < recipe_.steps_size(); ++i) CheckStep(absl::StrCat(path, ".steps[", i, "]"), recipe_.steps(i));
     }
     CheckOrder(path);
-    CheckCalibration(absl::StrCat(path, ".calibration"));
+    CheckCalibration(recipe_, absl::StrCat(path, ".calibration"), Refusing());
     CheckOutputFormat(recipe_, path, Refusing());
     CheckOutput(absl::StrCat(path, ".output"));
-    CheckEvaluation(absl::StrCat(path, ".evaluation"));
+    CheckEvaluation(recipe_, absl::StrCat(path, ".evaluation"), Refusing());
+    CheckStudy(recipe_, absl::StrCat(path, ".study"), Refusing());
     return std::move(violations_);
   }
 
@@ -94,10 +89,9 @@ class Validator {
              "a job with steps needs an output; give one, or remove the steps to only "
              "evaluate");
     }
-    if (recipe_.evaluation().perplexity_size() == 0) {
+    if (!Evaluates(recipe_)) {
       Refuse(absl::StrCat(path, ".evaluation"),
-             "a job without an output only evaluates, and needs at least one entry "
-             "in evaluation.perplexity");
+             "a job without an output only evaluates, and needs at least one entry in evaluation.perplexity");
     }
   }
 
@@ -215,74 +209,6 @@ class Validator {
     }
   }
 
-  void CheckUri(const std::string& path, const std::string& uri) {
-    if (uri.empty()) return Refuse(path, "is required");
-    const absl::Status status = storage::CheckUri(uri);
-    if (!status.ok()) Refuse(path, std::string(status.message()));
-  }
-
-  void CheckTextUri(const std::string& path, const std::string& uri) {
-    CheckUri(path, uri);
-    const DataKind kind = DataKindOf(uri);
-    if (!uri.empty() && kind != DataKind::kText && kind != DataKind::kJsonLines) {
-      Refuse(path, "must name a .txt or a .jsonl file");
-    }
-  }
-
-  void CheckSource(const std::string& path, const v1::CalibrationSource& source) {
-    switch (source.source_case()) {
-      case v1::CalibrationSource::kText:
-        CheckTextUri(absl::StrCat(path, ".text.uri"), source.text().uri());
-        if (!v1::TextLayout_IsValid(source.text().layout())) {
-          Refuse(absl::StrCat(path, ".text.layout"), "must be pack or window");
-        }
-        return;
-      case v1::CalibrationSource::kTokenIds: {
-        const std::string& uri = source.token_ids().uri();
-        CheckUri(absl::StrCat(path, ".token_ids.uri"), uri);
-        if (!uri.empty() && DataKindOf(uri) != DataKind::kTokenIds) {
-          Refuse(absl::StrCat(path, ".token_ids.uri"), "must name a .npy file");
-        }
-        return;
-      }
-      case v1::CalibrationSource::SOURCE_NOT_SET:
-        return Refuse(path, "has no source; give text: {uri: ...} or token_ids: {uri: ...}");
-    }
-  }
-
-  void CheckCalibration(const std::string& path) {
-    const v1::Calibration& calibration = recipe_.calibration();
-    if (calibration.sources_size() == 0) {
-      for (int i = 0; i < recipe_.steps_size(); ++i) {
-        if (!NeedsStatistics(recipe_.steps(i))) continue;
-        Refuse(absl::StrCat(path, ".sources"),
-               absl::StrCat("step ", i, " (", MethodName(recipe_.steps(i)),
-                            ") needs calibration text, and the recipe names none; give it with --calibration URI, or "
-                            "--set calibration.sources[0].text.uri=train.jsonl"));
-        break;
-      }
-    } else if (calibration.sources_size() > 1) {
-      Refuse(absl::StrCat(path, ".sources"),
-             absl::StrCat("names ", calibration.sources_size(),
-                          " sources; mixing is not there yet, give exactly one (join the files into one .jsonl)"));
-    } else {
-      CheckSource(absl::StrCat(path, ".sources[0]"), calibration.sources(0));
-    }
-    if (calibration.has_samples() && calibration.samples() < 1) {
-      Refuse(absl::StrCat(path, ".samples"), "must be at least 1");
-    }
-    if (calibration.has_sequence_length() && calibration.sequence_length() < 1) {
-      Refuse(absl::StrCat(path, ".sequence_length"), "must be at least 1");
-    }
-    if (int64_t{calibration.samples()} * calibration.sequence_length() > kMaxCalibrationTokens) {
-      Refuse(absl::StrCat(path, ".samples"),
-             absl::StrCat("samples times sequence_length is above ", kMaxCalibrationTokens, " tokens"));
-    }
-    if (calibration.has_micro_batch() && calibration.micro_batch() < 1) {
-      Refuse(absl::StrCat(path, ".micro_batch"), "must be at least 1");
-    }
-  }
-
   void CheckImatrix(const std::string& path) {
     if (!recipe_.output().imatrix()) return;
     if (recipe_.steps_size() == 0) return Refuse(path, "is of jobs with steps: it is written beside their checkpoint");
@@ -296,42 +222,6 @@ class Validator {
     CheckImatrix(absl::StrCat(path, ".imatrix"));
     if (output.has_max_shard_bytes() && output.max_shard_bytes() < 1) {
       Refuse(absl::StrCat(path, ".max_shard_bytes"), "must be at least 1");
-    }
-  }
-
-  void CheckEvaluation(const std::string& path) {
-    const v1::Evaluation& evaluation = recipe_.evaluation();
-    if (!evaluation.reference().empty()) {
-      if (recipe_.steps_size() > 0) {
-        Refuse(absl::StrCat(path, ".reference"),
-               "a job with steps compares with its original; a reference is for jobs that only evaluate");
-      } else {
-        CheckUri(absl::StrCat(path, ".reference"), evaluation.reference());
-      }
-    }
-    if (evaluation.perplexity_size() > kMaxTexts) {
-      return Refuse(absl::StrCat(path, ".perplexity"), absl::StrCat("at most ", kMaxTexts, " texts"));
-    }
-    std::set<std::string> names;
-    for (int i = 0; i < evaluation.perplexity_size(); ++i) {
-      const v1::Perplexity& text = evaluation.perplexity(i);
-      const std::string entry = absl::StrCat(path, ".perplexity[", i, "]");
-      if (text.name().empty()) {
-        Refuse(absl::StrCat(entry, ".name"), "is required: the label of this text in the report");
-      } else if (text.name().size() > kMaxNameBytes) {
-        Refuse(absl::StrCat(entry, ".name"), absl::StrCat("has more than ", kMaxNameBytes, " bytes"));
-      } else if (!names.insert(text.name()).second) {
-        Refuse(absl::StrCat(entry, ".name"), absl::StrCat("'", text.name(),
-                                                          "' is used twice; names tell the texts of "
-                                                          "a report apart"));
-      }
-      CheckTextUri(absl::StrCat(entry, ".uri"), text.uri());
-      if (text.has_sequence_length() && text.sequence_length() < 2) {
-        Refuse(absl::StrCat(entry, ".sequence_length"),
-               "must be at least 2: the first token of a window is given, "
-               "the others are predicted");
-      }
-      if (text.max_windows() < 0) Refuse(absl::StrCat(entry, ".max_windows"), "must be 0 (all) or more");
     }
   }
 

@@ -22,6 +22,11 @@ bool CpuHasAvx512Bf16() {
   return has;
 }
 
+bool CpuHasFastAvx512Bf16() {
+  static const bool fast = CpuHasAvx512Bf16() && __builtin_cpu_is("amd");
+  return fast;
+}
+
 bool CpuHasAvx512Fp16() {
   // Leaf 7, EDX bit 23; gcc 12's own check does not know the name.
   static const bool has = [] {
@@ -47,6 +52,7 @@ bool CpuHasAvx2() {
 
 bool CpuHasAmxBf16() { return false; }
 bool CpuHasAvx512Bf16() { return false; }
+bool CpuHasFastAvx512Bf16() { return false; }
 bool CpuHasAvx512Fp16() { return false; }
 bool CpuHasAvx512() { return false; }
 bool CpuHasAvx2() { return false; }

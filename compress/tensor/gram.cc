@@ -64,7 +64,7 @@ GramPath GramPathFor(const at::Tensor& x) {
   if (!x.is_cpu()) return GramPath::kDevice;
   if (x.scalar_type() == at::kBFloat16) {
     if (CpuHasAmxBf16() && &cblas_gemm_bf16bf16f32 != nullptr) return GramPath::kAmxBf16;
-    if (CpuHasAvx512Bf16()) return GramPath::kAvx512Bf16;
+    if (CpuHasFastAvx512Bf16()) return GramPath::kAvx512Bf16;
   }
   return GramPath::kPanels;
 }

@@ -143,7 +143,7 @@ double FormInFloat(const at::Tensor& weight, const at::Tensor& matrix) {
 
 std::vector<double> QuadraticForms(const std::vector<at::Tensor>& weights, const at::Tensor& matrix) {
   std::vector<double> forms(weights.size(), 0.0);
-  if (!matrix.is_cpu() || !CpuHasAvx512Bf16()) {
+  if (!matrix.is_cpu() || !CpuHasFastAvx512Bf16()) {
     for (size_t w = 0; w < weights.size(); ++w) forms[w] = FormInFloat(weights[w], matrix);
     return forms;
   }

@@ -22,7 +22,7 @@ namespace {
 constexpr std::string_view kOwnFolder = "_calipress/";
 
 bool UsesText(const v1::Recipe& recipe) {
-  return recipe.evaluation().perplexity_size() > 0 ||
+  return recipe::Evaluates(recipe) ||
          std::any_of(recipe.calibration().sources().begin(), recipe.calibration().sources().end(),
                      [](const v1::CalibrationSource& source) { return source.has_text(); });
 }

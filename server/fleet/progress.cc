@@ -22,7 +22,8 @@ std::vector<Phase> PhasesOf(const v1::CompressionJob& job) {
   if (job.recipe().calibration().sources_size() > 0) phases.push_back({kTokensPhase, 2});
   if (HasLayerRatios(job.recipe())) phases.push_back({kRatiosPhase, 30});
   if (job.recipe().steps_size() > 0) phases.push_back({kCompressPhase, 80});
-  if (job.recipe().evaluation().perplexity_size() > 0) phases.push_back({kEvaluatePhase, 12});
+  const v1::Evaluation& evaluation = job.recipe().evaluation();
+  if (evaluation.perplexity_size() + evaluation.multiple_choice_size() + evaluation.last_word_size() > 0) phases.push_back({kEvaluatePhase, 12});
   if (!job.output().empty()) {
     phases.push_back({kAssemblePhase, 5});
     phases.push_back({kPublishPhase, 1});
