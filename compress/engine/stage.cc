@@ -13,6 +13,7 @@
 #include "compress/engine/tokens.h"
 #include "compress/recipe/loader_warnings.h"
 #include "compress/recipe/owl.h"
+#include "compress/recipe/recipe.h"
 #include "compress/tensor/guard.h"
 
 namespace calipress::engine {
