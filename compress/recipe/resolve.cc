@@ -3,6 +3,7 @@
 #include "compress/checkpoint/shard_plan.h"
 #include "compress/recipe/n_of_m.h"
 #include "compress/recipe/owl.h"
+#include "compress/recipe/part_checks.h"
 #include "compress/recipe/pattern.h"
 #include "compress/recipe/recipe.h"
 
@@ -159,6 +160,9 @@ void ResolveCalibration(int32_t default_length, v1::Calibration* calibration) {
   if (!token_ids) {
     CALIPRESS_DEFAULT(calibration, samples, kDefaultSamples);
     CALIPRESS_DEFAULT(calibration, sequence_length, default_length);
+  }
+  for (v1::CalibrationSource& source : *calibration->mutable_sources()) {
+    ResolveGenerated(calibration->sequence_length(), &source);
   }
   if (calibration->has_sequence_length()) {
     CALIPRESS_DEFAULT(calibration, micro_batch, DefaultMicroBatch(calibration->sequence_length()));

@@ -24,7 +24,7 @@ constexpr std::string_view kOwnFolder = "_calipress/";
 bool UsesText(const v1::Recipe& recipe) {
   return recipe::Evaluates(recipe) ||
          std::any_of(recipe.calibration().sources().begin(), recipe.calibration().sources().end(),
-                     [](const v1::CalibrationSource& source) { return source.has_text(); });
+                     recipe::NeedsTokenizer);
 }
 
 // A folder's URI in one spelling, with a slash at its end: "file:///a//b/../c/" and "/a/c" are one folder.
