@@ -12,8 +12,7 @@ namespace {
 using nlohmann::json;
 
 absl::Status Corrupt(std::string_view file, std::string_view what) {
-  return PreconditionError(reason::kSourceModelCorrupt,
-                           absl::StrCat(std::string(file), " ", std::string(what)));
+  return PreconditionError(reason::kSourceModelCorrupt, absl::StrCat(std::string(file), " ", std::string(what)));
 }
 
 // The ids of one field, none where it is absent or null.
@@ -27,8 +26,8 @@ absl::StatusOr<std::vector<int64_t>> Ids(const json& object, std::string_view fi
     // Some models have -1 for "none".
     if (entry.is_number_integer() && entry.get<int64_t>() < 0) continue;
     if (!entry.is_number_integer() || entry.get<uint64_t>() >= static_cast<uint64_t>(vocabulary)) {
-      return Corrupt(file, absl::StrCat(field, " must be an id below the vocabulary's ", vocabulary,
-                                        ", or a list of such ids"));
+      return Corrupt(
+          file, absl::StrCat(field, " must be an id below the vocabulary's ", vocabulary, ", or a list of such ids"));
     }
     ids.push_back(entry.get<int64_t>());
   }

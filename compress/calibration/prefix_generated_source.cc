@@ -29,8 +29,8 @@ class Prefixes {
   static absl::StatusOr<Prefixes> Open(const v1::PrefixGeneratedSource& source, const v1::Calibration& calibration,
                                        const SourceContext& context) {
     Prefixes prefixes(context, source.prefix_tokens());
-    CALIPRESS_ASSIGN_OR_RETURN(prefixes.documents_, Documents::Open(context.store, source.prefixes().uri(),
-                                                                    source.prefixes().field()));
+    CALIPRESS_ASSIGN_OR_RETURN(prefixes.documents_,
+                               Documents::Open(context.store, source.prefixes().uri(), source.prefixes().field()));
     std::vector<int64_t> order(prefixes.documents_->size());
     std::iota(order.begin(), order.end(), int64_t{0});
     RandomStream random(calibration.seed(), 0);
@@ -62,8 +62,9 @@ class Prefixes {
 
   // "train.jsonl has 12 documents (of this draw), 3 of them shorter than the 64 tokens of a prefix"
   std::string Told() const {
-    return absl::StrCat(documents_->name(), " has ", order_.size(), " documents", order_.size() < static_cast<size_t>(documents_->size()) ? " for this draw" : "",
-                        ", ", too_short_, " of them shorter than the ", tokens_, " tokens of a prefix");
+    return absl::StrCat(documents_->name(), " has ", order_.size(), " documents",
+                        order_.size() < static_cast<size_t>(documents_->size()) ? " for this draw" : "", ", ",
+                        too_short_, " of them shorter than the ", tokens_, " tokens of a prefix");
   }
 
  private:
@@ -163,10 +164,13 @@ absl::StatusOr<TokenMatrix> TokensFromPrefixes(const v1::PrefixGeneratedSource& 
     CALIPRESS_RETURN_IF_ERROR(prefixes.Take(texts, &request.prompts));
     const auto found = static_cast<int64_t>(request.prompts.size());
     if (found < texts && (source.has_texts() || found == 0)) {
-      return TooLittle(absl::StrCat("prefix_generated: ", prefixes.Told(), ", and ",
-                                    static_cast<int64_t>(written.size()) + texts, " are needed",
-                                    written.empty() ? "" : absl::StrCat(" (the ", written.size(), " texts that the model wrote have ", row.size(), " tokens, and ", calibration.samples(), " samples of ", length, " need ", needed, ")"),
-                                    ". Give more documents, or lower texts, prefix_tokens or calibration.samples"));
+      return TooLittle(absl::StrCat(
+          "prefix_generated: ", prefixes.Told(), ", and ", static_cast<int64_t>(written.size()) + texts, " are needed",
+          written.empty()
+              ? ""
+              : absl::StrCat(" (the ", written.size(), " texts that the model wrote have ", row.size(), " tokens, and ",
+                             calibration.samples(), " samples of ", length, " need ", needed, ")"),
+          ". Give more documents, or lower texts, prefix_tokens or calibration.samples"));
     }
     request.sequences = found;
     request.first_stream = FirstStream(calibration) + kFirstTextStream + written.size();
@@ -196,8 +200,10 @@ absl::StatusOr<TokenMatrix> TokensFromPrefixes(const v1::PrefixGeneratedSource& 
   }
   const uint64_t first = FirstStream(calibration) + kFirstWindowStream;
   for (int64_t i = 0; i < tokens.sequences; ++i) {
-    const auto begin = row.begin() + static_cast<int64_t>(RandomStream(calibration.seed(), first + i).Below(
-                                         row.size() - static_cast<size_t>(length) + 1));
+    const auto begin =
+        row.begin() +
+        static_cast<int64_t>(
+            RandomStream(calibration.seed(), first + i).Below(row.size() - static_cast<size_t>(length) + 1));
     tokens.ids.insert(tokens.ids.end(), begin, begin + length);
   }
   return tokens;

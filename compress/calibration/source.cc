@@ -60,7 +60,8 @@ absl::StatusOr<TokenMatrix> MakeCalibrationTokens(const v1::Calibration& calibra
                      absl::StrCat("calibration sequences of ", tokens.length, " tokens are longer than the model's ",
                                   context.max_positions, " positions; cut the rows of the file"));
   }
-  TokensTotal(source.GetDescriptor()->FindFieldByNumber(static_cast<int>(source.source_case()))->name()).Increment(static_cast<double>(tokens.ids.size()));
+  TokensTotal(source.GetDescriptor()->FindFieldByNumber(static_cast<int>(source.source_case()))->name())
+      .Increment(static_cast<double>(tokens.ids.size()));
   return tokens;
 }
 

@@ -50,20 +50,19 @@ absl::StatusOr<int64_t> GroupsThatFit(StageContext& context, int64_t tokens) {
   for (int64_t block = context.assignment.first_block(); block < context.assignment.end_block(); ++block) {
     blocks += BlockBytes(context.spec(), block);
   }
-  const int64_t group =
-      std::max<int64_t>(1, Blocks(context) * model::BlockDecoder::CacheBytes(context.spec(), tokens));
+  const int64_t group = std::max<int64_t>(1, Blocks(context) * model::BlockDecoder::CacheBytes(context.spec(), tokens));
   const int64_t room = context.environment.memory_budget - blocks;
   const at::Tensor least = at::tensor({-(room < 0 ? 0 : room / group)}, at::kLong).to(context.device);
   CALIPRESS_RETURN_IF_ERROR(context.environment.group.AllReduceMax(least));
   const int64_t fit = -least.cpu().item<int64_t>();
   if (fit > 0) return fit;
-  return MakeError(absl::StatusCode::kResourceExhausted, reason::kInsufficientMemory, ErrorClass::kUser,
-                   absl::StrCat("the model cannot write calibration text: worker ", context.rank(), " has ",
-                                context.environment.memory_budget, " bytes for it, and its ", Blocks(context),
-                                " blocks have ", blocks, ", the keys and values of ", kDecodeRows, " texts of ", tokens,
-                                " tokens ", group,
-                                " (at least one worker has too little). Give more memory or more workers (sharding: "
-                                "layers), lower calibration.sequence_length, or calibrate on text"));
+  return MakeError(
+      absl::StatusCode::kResourceExhausted, reason::kInsufficientMemory, ErrorClass::kUser,
+      absl::StrCat("the model cannot write calibration text: worker ", context.rank(), " has ",
+                   context.environment.memory_budget, " bytes for it, and its ", Blocks(context), " blocks have ",
+                   blocks, ", the keys and values of ", kDecodeRows, " texts of ", tokens, " tokens ", group,
+                   " (at least one worker has too little). Give more memory or more workers (sharding: "
+                   "layers), lower calibration.sequence_length, or calibrate on text"));
 }
 
 class StageGeneration {
@@ -302,13 +301,13 @@ absl::Status Gather(StageContext& context, Generated* generated) {
 absl::StatusOr<Generated> GenerateOnStages(StageContext& context, const GenerationRequest& request,
                                            const std::function<void(int64_t, int64_t)>& progress) {
   const at::NoGradGuard no_grad;
-  const SampleShare share =
-      context.replicas() ? ShareOf(request.sequences, context.rank(), context.world_size())
-                         : SampleShare{0, request.sequences};
+  const SampleShare share = context.replicas() ? ShareOf(request.sequences, context.rank(), context.world_size())
+                                               : SampleShare{0, request.sequences};
   CALIPRESS_ASSIGN_OR_RETURN(const int64_t fit, GroupsThatFit(context, request.tokens));
   // One more than stages, so that a transfer is under way while every stage computes; then as many as come out even.
   const int64_t all = (share.count + kDecodeRows - 1) / kDecodeRows;
-  const int64_t wanted = std::min(fit, context.first() && context.last() ? int64_t{1} : context.world_size() + int64_t{1});
+  const int64_t wanted =
+      std::min(fit, context.first() && context.last() ? int64_t{1} : context.world_size() + int64_t{1});
   const int64_t rounds = std::max<int64_t>(1, (all + wanted - 1) / wanted);
   StageGeneration stage(context, request, share, std::max<int64_t>(1, (all + rounds - 1) / rounds));
   CALIPRESS_RETURN_IF_ERROR(stage.Load());

@@ -39,7 +39,8 @@ std::vector<Chunk> MakeChunks(const std::vector<std::vector<int64_t>>& sequences
   std::vector<Chunk> chunks;
   for (const int64_t index : order) {
     // Padding at most doubles the work, but of what is short anyway.
-    const bool fits = !chunks.empty() && length(index) <= std::max<int64_t>(64, 2 * length(chunks.back().sequences[0])) &&
+    const bool fits = !chunks.empty() &&
+                      length(index) <= std::max<int64_t>(64, 2 * length(chunks.back().sequences[0])) &&
                       length(index) * static_cast<int64_t>(chunks.back().sequences.size() + 1) <= most_tokens;
     if (!fits) chunks.emplace_back();
     chunks.back().sequences.push_back(index);
@@ -86,9 +87,9 @@ class ChunkScore {
       TimedActivity timed(context_.activities, Activity::kRead);
       CALIPRESS_ASSIGN_OR_RETURN(head_, model::Head::Load(context_.spec(), *context_.model->weights));
     }
-    CALIPRESS_ASSIGN_OR_RETURN(
-        const auto stream,
-        BlockStream::Create(context_, tokens_, [&](int64_t block) { return BlockBytes(context_.spec(), block); }));
+    CALIPRESS_ASSIGN_OR_RETURN(const auto stream, BlockStream::Create(context_, tokens_, [&](int64_t block) {
+                                 return BlockBytes(context_.spec(), block);
+                               }));
     int64_t block = context_.assignment.first_block();
     for (;;) {
       CALIPRESS_ASSIGN_OR_RETURN(const auto window, stream->NextWindow());

@@ -90,12 +90,12 @@ absl::StatusOr<calibration::SourceContext> MakeSourceContext(StageContext& conte
                                     context.spec().max_positions};
   if (model == nullptr) return source;
   source.model = model;
-  auto generation = context.store().ReadAll(storage::JoinUri(context.model->uri, "generation_config.json"),
-                                            kGenerationConfigLimit);
+  auto generation =
+      context.store().ReadAll(storage::JoinUri(context.model->uri, "generation_config.json"), kGenerationConfigLimit);
   if (!generation.ok() && !absl::IsNotFound(generation.status())) return generation.status();
-  CALIPRESS_ASSIGN_OR_RETURN(const arch::TextEnds ends,
-                             arch::ParseTextEnds(context.model->config_json, generation.ok() ? *generation : "",
-                                                 context.spec().vocabulary));
+  CALIPRESS_ASSIGN_OR_RETURN(
+      const arch::TextEnds ends,
+      arch::ParseTextEnds(context.model->config_json, generation.ok() ? *generation : "", context.spec().vocabulary));
   source.begin_id = ends.begin;
   source.end_ids = ends.end;
   return source;

@@ -179,10 +179,9 @@ at::Tensor BlockDecoder::Step(int64_t group, const at::Tensor& hidden, const Dec
     return MultiplyRows(pack, block_.weight(role), block_.bias(role));
   };
   const DecodePack normed = PackRows(input);
-  const at::Tensor heads =
-      AttentionOfStep(group, UnpackRows(multiply(Role::kQuery, normed), dtype),
-                      UnpackRows(multiply(Role::kKey, normed), dtype),
-                      UnpackRows(multiply(Role::kValue, normed), dtype), positions);
+  const at::Tensor heads = AttentionOfStep(group, UnpackRows(multiply(Role::kQuery, normed), dtype),
+                                           UnpackRows(multiply(Role::kKey, normed), dtype),
+                                           UnpackRows(multiply(Role::kValue, normed), dtype), positions);
   const at::Tensor attended = UnpackRows(multiply(Role::kOutput, PackRows(heads)), dtype).add_(hidden);
   const DecodePack mlp = PackRows(block_.MlpInput(attended));
   DecodePack gate = multiply(Role::kGate, mlp);

@@ -60,8 +60,7 @@ void MultiplyItem(const DecodePack& input, const T* weight, const at::Tensor& bi
   }
   for (int64_t output = 0; output < count; ++output) {
     float* row = sums + output * kDecodeRows;
-    const float shift =
-        bias.defined() ? Widen(static_cast<const T*>(bias.const_data_ptr())[first + output]) : 0.0f;
+    const float shift = bias.defined() ? Widen(static_cast<const T*>(bias.const_data_ptr())[first + output]) : 0.0f;
     FinishSums<T>(row, shift, kDecodeRows);
   }
   std::memcpy(out + first * kDecodeRows, sums, count * kDecodeRows * sizeof(float));

@@ -25,8 +25,8 @@ void AddPortable(const float* rows, const float* const* weight, int64_t count, f
 #if defined(__x86_64__)
 // 16 sums in registers: as many as two units of four cycles need, and half of them.
 __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,fma"))) void AddAvx512(const float* rows,
-                                                                                const float* const* weight,
-                                                                                int64_t count, float* sums) {
+                                                                                 const float* const* weight,
+                                                                                 int64_t count, float* sums) {
   __m512 low[kTileOutputs], high[kTileOutputs];
 #pragma GCC unroll 8
   for (int o = 0; o < kTileOutputs; ++o) {

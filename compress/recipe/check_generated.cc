@@ -90,9 +90,9 @@ void CheckGeneratedForModel(const v1::Recipe& recipe, int64_t max_positions, con
              absl::StrCat("is ", source.prefix_tokens(), ", which leaves nothing to write of the ",
                           calibration.sequence_length(), " tokens of calibration.sequence_length"));
     } else if (int64_t{source.prefix_tokens()} + source.max_new_tokens() > max_positions) {
-      refuse(field + "max_new_tokens", absl::StrCat("is ", source.max_new_tokens(), ", and after a prefix of ",
-                                                    source.prefix_tokens(), " the model has ",
-                                                    max_positions - source.prefix_tokens(), " positions left"));
+      refuse(field + "max_new_tokens",
+             absl::StrCat("is ", source.max_new_tokens(), ", and after a prefix of ", source.prefix_tokens(),
+                          " the model has ", max_positions - source.prefix_tokens(), " positions left"));
     }
   }
 }
