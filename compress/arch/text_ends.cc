@@ -24,7 +24,7 @@ absl::StatusOr<std::vector<int64_t>> Ids(const json& object, std::string_view fi
   const json list = found->is_array() ? *found : json::array({*found});
   for (const json& entry : list) {
     // Some models have -1 for "none".
-    if (entry.is_number_integer() && entry.get<int64_t>() < 0) continue;
+    if (entry.is_number_integer() && !entry.is_number_unsigned() && entry.get<int64_t>() < 0) continue;
     if (!entry.is_number_integer() || entry.get<uint64_t>() >= static_cast<uint64_t>(vocabulary)) {
       return Corrupt(
           file, absl::StrCat(field, " must be an id below the vocabulary's ", vocabulary, ", or a list of such ids"));

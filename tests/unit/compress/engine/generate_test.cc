@@ -77,11 +77,11 @@ bool Same(const ScoredSequence& a, const ScoredSequence& b) {
 }
 
 TEST_F(Generation, DoesNotDependOnTheWorkers) {
-  const GenerationRequest request = Request(70, 24);
+  const GenerationRequest request = Request(70, 10);
   const auto one = Write(1, "layers", request);
   ASSERT_EQ(one.size(), 70u);
   for (const ScoredSequence& sequence : one) {
-    EXPECT_EQ(sequence.ids.size(), 24u);
+    EXPECT_EQ(sequence.ids.size(), 10u);
     EXPECT_EQ(sequence.ids[0], 1);
     // Where a text has ended another begins.
     for (size_t i = 0; i + 1 < sequence.ids.size(); ++i) {
@@ -96,12 +96,12 @@ TEST_F(Generation, DoesNotDependOnTheWorkers) {
     for (size_t i = 0; i < one.size(); ++i) EXPECT_TRUE(Same(several[i], one[i])) << size << sharding << i;
   }
   // Nor on how many there are.
-  const auto few = Write(2, "layers", Request(8, 24));
+  const auto few = Write(2, "layers", Request(8, 10));
   for (size_t i = 0; i < few.size(); ++i) EXPECT_TRUE(Same(few[i], one[i])) << i;
 }
 
 TEST_F(Generation, ScoresWhatItWrites) {
-  GenerationRequest request = Request(5, 40);
+  GenerationRequest request = Request(5, 20);
   request.restart = false;
   request.end_ids.clear();
   request.prompts[2] = {1, 300, 400};
@@ -109,7 +109,7 @@ TEST_F(Generation, ScoresWhatItWrites) {
     const auto statuses = Ask(size, sharding, [&](PipelineOracle& oracle) -> absl::Status {
       auto written = oracle.Generate(request);
       if (!written.ok()) return written.status();
-      EXPECT_EQ(oracle.generated_tokens(), 5 * 40 - 5 - 2);
+      EXPECT_EQ(oracle.generated_tokens(), 5 * 20 - 5 - 2);
       std::vector<std::vector<int64_t>> ids = {{7}};
       for (const auto& sequence : *written) ids.push_back(sequence.ids);
       auto scored = oracle.Score(ids);
@@ -117,8 +117,8 @@ TEST_F(Generation, ScoresWhatItWrites) {
       EXPECT_EQ((*scored)[0].negative_log_likelihood, 0.0);
       for (size_t i = 0; i < written->size(); ++i) {
         EXPECT_EQ((*scored)[i + 1].ids, (*written)[i].ids);
-        EXPECT_EQ((*scored)[i + 1].predicted, 39);
-        EXPECT_EQ((*written)[i].predicted, 39);
+        EXPECT_EQ((*scored)[i + 1].predicted, 19);
+        EXPECT_EQ((*written)[i].predicted, 19);
         // bf16
         EXPECT_NEAR((*scored)[i + 1].Perplexity() / (*written)[i].Perplexity(), 1.0, 0.02);
       }

@@ -35,7 +35,7 @@ arch::ArchSpec Model(int64_t positions = 256) {
 TEST(Generated, WhatIsOutOfBoundsIsRefusedByItsField) {
   const std::pair<const char*, const char*> cases[] = {
       {"self_generated: {initial_temperature: -0.1}", "self_generated.initial_temperature"},
-      {"self_generated: {final_temperature: .nan}", "self_generated.final_temperature"},
+      {"self_generated: {final_temperature: 101}", "self_generated.final_temperature"},
       {"self_generated: {schedule_tokens: 0}", "self_generated.schedule_tokens"},
       {"self_generated: {top_k: -1}", "self_generated.top_k"},
       {"self_generated: {top_p: 0}", "self_generated.top_p"},
