@@ -13,6 +13,8 @@
 namespace calipress::engine {
 namespace {
 
+// Sequences of a set that could not be made.
+constexpr int64_t kNoTokens = -1;
 constexpr int64_t kTokenizerLimit = 256 << 20;
 constexpr int64_t kIdsLimit = int64_t{4} << 30;
 
@@ -63,6 +65,9 @@ absl::Status ShareShape(StageContext& context, bool ids_to_last, SharedTokens* t
   CALIPRESS_RETURN_IF_ERROR(transfer->Wait());
   shape = shape.cpu();
   tokens->batches.sequences = shape.data_ptr<int64_t>()[0];
+  if (tokens->batches.sequences == kNoTokens) {
+    return UserError(reason::kInvalidCalibrationData, "rank 0 could not make the calibration tokens of this run");
+  }
   tokens->batches.length = shape.data_ptr<int64_t>()[1];
   tokens->all_sequences = tokens->batches.sequences;
   if (context.replicas()) {
@@ -93,30 +98,44 @@ absl::StatusOr<calibration::TokenMatrix> CalibrationIds(StageContext& context) {
       {context.store(), tokenizer.get(), context.spec().vocabulary, context.spec().max_positions});
 }
 
+// Rank 0's part.
+absl::Status MakeHere(StageContext& context, SharedTokens* tokens) {
+  CALIPRESS_ASSIGN_OR_RETURN(calibration::TokenMatrix matrix, CalibrationIds(context));
+  if (!context.assignment.staging_uri().empty()) {
+    CALIPRESS_RETURN_IF_ERROR(context.store().WriteAll(
+        storage::JoinUri(context.assignment.staging_uri(), "calibration_ids.npy"), calibration::FormatNpy(matrix)));
+  }
+  auto* report = context.outcome.mutable_calibration();
+  report->set_sequences(matrix.sequences);
+  report->set_sequence_length(static_cast<int32_t>(matrix.length));
+  report->set_tokens(matrix.sequences * matrix.length);
+  report->set_fingerprint(calibration::Fingerprint(matrix));
+  tokens->batches.sequences = tokens->all_sequences = matrix.sequences;
+  tokens->batches.length = matrix.length;
+  tokens->ids = ToTensor(matrix, context.device);
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::StatusOr<SharedTokens> ShareCalibrationTokens(StageContext& context) {
   SharedTokens tokens;
   if (context.leader()) {
-    CALIPRESS_ASSIGN_OR_RETURN(calibration::TokenMatrix matrix, CalibrationIds(context));
-    if (!context.assignment.staging_uri().empty()) {
-      CALIPRESS_RETURN_IF_ERROR(context.store().WriteAll(
-          storage::JoinUri(context.assignment.staging_uri(), "calibration_ids.npy"), calibration::FormatNpy(matrix)));
+    if (const absl::Status status = MakeHere(context, &tokens); !status.ok()) {
+      // The others wait for a shape; without a study the end of the attempt tells them.
+      tokens.batches = {.sequences = kNoTokens};
+      if (EndsRunAlone(context, status)) {
+        CALIPRESS_RETURN_IF_ERROR(ShareShape(context, /*ids_to_last=*/false, &tokens));
+      }
+      return status;
     }
-    auto* report = context.outcome.mutable_calibration();
-    report->set_sequences(matrix.sequences);
-    report->set_sequence_length(static_cast<int32_t>(matrix.length));
-    report->set_tokens(matrix.sequences * matrix.length);
-    report->set_fingerprint(calibration::Fingerprint(matrix));
-    tokens.batches.sequences = tokens.all_sequences = matrix.sequences;
-    tokens.batches.length = matrix.length;
-    tokens.ids = ToTensor(matrix, context.device);
   }
   CALIPRESS_RETURN_IF_ERROR(ShareShape(context, /*ids_to_last=*/false, &tokens));
   // token_ids decides the length itself, so that a default micro-batch is only known here.
   const auto& calibration = context.recipe().calibration();
   tokens.batches.rows =
       calibration.has_micro_batch() ? calibration.micro_batch() : recipe::DefaultMicroBatch(tokens.batches.length);
+  tokens.mixing = MakeMixingPlan(calibration, tokens.source_sequences);
   return tokens;
 }
 

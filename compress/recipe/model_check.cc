@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "compress/checkpoint/formats/linear_format.h"
 #include "compress/recipe/n_of_m.h"
+#include "compress/recipe/part_checks.h"
 #include "compress/recipe/pattern.h"
 #include "compress/recipe/recipe.h"
 
@@ -322,7 +323,14 @@ class ModelCheck {
 
 std::vector<FieldViolation> ValidateForModel(const v1::Recipe& recipe, const arch::ArchSpec& spec,
                                              std::string_view prefix) {
-  return ModelCheck(recipe, spec).Run(std::string(prefix));
+  const std::string path(prefix);
+  std::vector<FieldViolation> violations = ModelCheck(recipe, spec).Run(path);
+  if (!recipe.has_study()) return violations;
+  for (FieldViolation& violation :
+       OfStudyParts(recipe, path, [&](const v1::Recipe& run) { return ModelCheck(run, spec).Run(path); })) {
+    violations.push_back(std::move(violation));
+  }
+  return violations;
 }
 
 }  // namespace calipress::recipe

@@ -1,8 +1,11 @@
 #pragma once
 
+#include <functional>
 #include <string>
+#include <vector>
 
 #include "calipress/v1/recipe.pb.h"
+#include "compress/base/error.h"
 #include "compress/recipe/method_checks.h"
 
 namespace calipress::recipe {
@@ -11,6 +14,12 @@ namespace calipress::recipe {
 void CheckCalibration(const v1::Recipe& recipe, const std::string& path, const Refuse& refuse);
 void CheckEvaluation(const v1::Recipe& recipe, const std::string& path, const Refuse& refuse);
 void CheckStudy(const v1::Recipe& recipe, const std::string& path, const Refuse& refuse);
+
+// Runs a check over the methods and sources of a study as if each were a recipe's own, and gives what it finds under
+// their places in the study.
+using RecipeCheck = std::function<std::vector<FieldViolation>(const v1::Recipe& recipe)>;
+std::vector<FieldViolation> OfStudyParts(const v1::Recipe& recipe, const std::string& prefix, const RecipeCheck& check);
+inline constexpr int kDefaultDraws = 5;
 
 // One source of calibration.sources, or of a study's; `path` is its own.
 void CheckSource(const v1::CalibrationSource& source, const std::string& path, const Refuse& refuse);

@@ -3,6 +3,7 @@
 #include "compress/checkpoint/shard_plan.h"
 #include "compress/recipe/n_of_m.h"
 #include "compress/recipe/owl.h"
+#include "compress/recipe/part_checks.h"
 #include "compress/recipe/pattern.h"
 #include "compress/recipe/recipe.h"
 
@@ -173,6 +174,35 @@ int32_t DefaultMicroBatch(int64_t sequence_length) {
   return static_cast<int32_t>(std::max<int64_t>(1, kMicroBatchTokens / std::max<int64_t>(1, sequence_length)));
 }
 
+namespace {
+
+// Every method and every source as a recipe of its own has them.
+void ResolveStudy(const arch::ArchSpec& spec, v1::Recipe* recipe) {
+  v1::Study* study = recipe->mutable_study();
+  if (!study->has_draws()) study->set_draws(kDefaultDraws);
+  if (!study->has_repeat()) study->set_repeat(true);
+  if (study->keep().empty()) study->set_keep("none");
+  recipe->mutable_calibration();
+  v1::Recipe run = *recipe;
+  run.clear_study();
+  for (v1::StudyMethod& method : *study->mutable_methods()) {
+    *run.mutable_steps() = method.steps();
+    *method.mutable_steps() = Resolve(run, spec).steps();
+  }
+  for (v1::StudySource& source : *study->mutable_sources()) {
+    *run.mutable_calibration()->mutable_sources() = source.sources();
+    *source.mutable_sources() = Resolve(run, spec).calibration().sources();
+  }
+}
+
+}  // namespace
+
+std::string DefaultFormat(const v1::Recipe& recipe) {
+  const bool spqr =
+      std::any_of(recipe.steps().begin(), recipe.steps().end(), [](const v1::Step& step) { return step.has_spqr(); });
+  return spqr ? "spqr" : "compressed-tensors";
+}
+
 v1::Recipe Resolve(const v1::Recipe& recipe, const arch::ArchSpec& spec) {
   v1::Recipe resolved = recipe;
   const int32_t default_length = static_cast<int32_t>(std::min<int64_t>(kDefaultLength, spec.max_positions));
@@ -182,14 +212,12 @@ v1::Recipe Resolve(const v1::Recipe& recipe, const arch::ArchSpec& spec) {
   const bool sequential = resolved.propagation() != v1::PROPAGATION_ORIGINAL &&
                           std::none_of(resolved.steps().begin(), resolved.steps().end(), Transforms);
   for (v1::Step& step : *resolved.mutable_steps()) ResolveStep(sequential, &step);
+  if (resolved.has_study()) ResolveStudy(spec, &resolved);
   if (resolved.has_calibration()) ResolveCalibration(default_length, resolved.mutable_calibration());
-  if (resolved.steps_size() > 0 || resolved.has_output()) {
+  if (resolved.steps_size() > 0 || resolved.has_output() || resolved.has_study()) {
     v1::Output* output = resolved.mutable_output();
-    if (output->format().empty()) {
-      const bool spqr = std::any_of(resolved.steps().begin(), resolved.steps().end(),
-                                    [](const v1::Step& step) { return step.has_spqr(); });
-      output->set_format(spqr ? "spqr" : "compressed-tensors");
-    }
+    // The runs of a study have formats of their own.
+    if (output->format().empty() && !resolved.has_study()) output->set_format(DefaultFormat(resolved));
     if (!output->has_max_shard_bytes()) output->set_max_shard_bytes(checkpoint::kDefaultShardBytes);
   }
   if (resolved.has_evaluation()) {
