@@ -5,6 +5,8 @@
 #include "compress/base/error.h"
 #include "compress/base/metrics.h"
 #include "compress/base/status_macros.h"
+#include "compress/calibration/prefix_generated_source.h"
+#include "compress/calibration/self_generated_source.h"
 #include "compress/calibration/text_source.h"
 #include "compress/calibration/token_ids_source.h"
 
@@ -33,9 +35,11 @@ absl::StatusOr<TokenMatrix> FromSource(const v1::CalibrationSource& source, cons
       return TokensFromText(source.text(), calibration, context);
     case v1::CalibrationSource::kTokenIds:
       return TokensFromIds(source.token_ids(), calibration, context);
-    case v1::CalibrationSource::kRandomVocabulary:
     case v1::CalibrationSource::kSelfGenerated:
+      return TokensFromSelf(source.self_generated(), calibration, context);
     case v1::CalibrationSource::kPrefixGenerated:
+      return TokensFromPrefixes(source.prefix_generated(), calibration, context);
+    case v1::CalibrationSource::kRandomVocabulary:
     case v1::CalibrationSource::kInstructions:
     case v1::CalibrationSource::SOURCE_NOT_SET:
       break;
@@ -56,7 +60,8 @@ absl::StatusOr<TokenMatrix> MakeCalibrationTokens(const v1::Calibration& calibra
                      absl::StrCat("calibration sequences of ", tokens.length, " tokens are longer than the model's ",
                                   context.max_positions, " positions; cut the rows of the file"));
   }
-  TokensTotal(source.has_text() ? "text" : "token_ids").Increment(static_cast<double>(tokens.ids.size()));
+  TokensTotal(source.GetDescriptor()->FindFieldByNumber(static_cast<int>(source.source_case()))->name())
+      .Increment(static_cast<double>(tokens.ids.size()));
   return tokens;
 }
 

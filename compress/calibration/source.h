@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -30,6 +31,9 @@ struct SourceContext {
   int64_t max_positions = 0;
   // Null where no source and no filter asks the model anything.
   ModelOracle* model = nullptr;
+  // What the model's texts begin and end with, as far as it says.
+  std::optional<int64_t> begin_id = std::nullopt;
+  std::vector<int64_t> end_ids = {};
 };
 
 // The calibration set of a resolved recipe. INVALID_CALIBRATION_DATA names the file (and line) for: a missing or empty

@@ -37,7 +37,11 @@ std::string LlamaCppName(arch::Role role) {
 std::vector<std::string> Datasets(const v1::Calibration& calibration) {
   std::vector<std::string> names;
   for (const v1::CalibrationSource& source : calibration.sources()) {
-    names.push_back(storage::RedactUri(source.has_text() ? source.text().uri() : source.token_ids().uri()));
+    // What the model writes from nothing has no file.
+    std::string uri = source.has_text()               ? source.text().uri()
+                      : source.has_prefix_generated() ? source.prefix_generated().prefixes().uri()
+                                                      : source.token_ids().uri();
+    names.push_back(source.has_self_generated() ? "self_generated" : storage::RedactUri(uri));
   }
   return names;
 }

@@ -1,12 +1,16 @@
 #include "compress/engine/tokens.h"
 
+#include <algorithm>
+
 #include <ATen/ops/empty.h>
 #include <ATen/ops/from_blob.h>
 #include <ATen/ops/tensor.h>
 
+#include "compress/arch/text_ends.h"
 #include "compress/base/error.h"
 #include "compress/base/status_macros.h"
 #include "compress/collective/group.h"
+#include "compress/engine/oracle.h"
 #include "compress/engine/sample_share.h"
 #include "compress/recipe/recipe.h"
 
@@ -17,6 +21,7 @@ namespace {
 constexpr int64_t kNoTokens = -1;
 constexpr int64_t kTokenizerLimit = 256 << 20;
 constexpr int64_t kIdsLimit = int64_t{4} << 30;
+constexpr int64_t kGenerationConfigLimit = 1 << 20;
 
 absl::StatusOr<std::unique_ptr<tokenizer::Tokenizer>> OpenTokenizer(StageContext& context) {
   const std::string uri = storage::JoinUri(context.model->uri, "tokenizer.json");
@@ -82,25 +87,47 @@ absl::Status ShareShape(StageContext& context, bool ids_to_last, SharedTokens* t
   return absl::OkStatus();
 }
 
-absl::StatusOr<calibration::TokenMatrix> CalibrationIds(StageContext& context) {
+// What sources want to know of the model.
+absl::StatusOr<calibration::SourceContext> MakeSourceContext(StageContext& context,
+                                                             const tokenizer::Tokenizer* tokenizer,
+                                                             calibration::ModelOracle* model) {
+  calibration::SourceContext source{context.store(), tokenizer, context.spec().vocabulary,
+                                    context.spec().max_positions};
+  if (model == nullptr) return source;
+  source.model = model;
+  auto generation =
+      context.store().ReadAll(storage::JoinUri(context.model->uri, "generation_config.json"), kGenerationConfigLimit);
+  if (!generation.ok() && !absl::IsNotFound(generation.status())) return generation.status();
+  CALIPRESS_ASSIGN_OR_RETURN(
+      const arch::TextEnds ends,
+      arch::ParseTextEnds(context.model->config_json, generation.ok() ? *generation : "", context.spec().vocabulary));
+  source.begin_id = ends.begin;
+  source.end_ids = ends.end;
+  return source;
+}
+
+// `model`: where some source asks it.
+absl::StatusOr<calibration::TokenMatrix> CalibrationIds(StageContext& context, calibration::ModelOracle* model) {
   if (!context.assignment.calibration_ids_uri().empty()) {
     CALIPRESS_ASSIGN_OR_RETURN(std::string bytes,
                                context.store().ReadAll(context.assignment.calibration_ids_uri(), kIdsLimit));
     return calibration::ParseNpy(bytes);
   }
+  const v1::Calibration& calibration = context.recipe().calibration();
   std::unique_ptr<tokenizer::Tokenizer> tokenizer;
-  for (const auto& source : context.recipe().calibration().sources()) {
-    if (!source.has_text() || tokenizer) continue;
+  if (std::any_of(calibration.sources().begin(), calibration.sources().end(), recipe::NeedsTokenizer)) {
     CALIPRESS_ASSIGN_OR_RETURN(tokenizer, OpenTokenizer(context));
   }
-  return calibration::MakeCalibrationTokens(
-      context.recipe().calibration(),
-      {context.store(), tokenizer.get(), context.spec().vocabulary, context.spec().max_positions});
+  CALIPRESS_ASSIGN_OR_RETURN(const auto source, MakeSourceContext(context, tokenizer.get(), model));
+  return calibration::MakeCalibrationTokens(calibration, source);
 }
 
-// Rank 0's part.
-absl::Status MakeHere(StageContext& context, SharedTokens* tokens) {
-  CALIPRESS_ASSIGN_OR_RETURN(calibration::TokenMatrix matrix, CalibrationIds(context));
+// Rank 0's part. `asks`: the others serve the original model meanwhile.
+absl::Status MakeHere(StageContext& context, bool asks, SharedTokens* tokens) {
+  PipelineOracle oracle(context);
+  auto made = CalibrationIds(context, asks ? &oracle : nullptr);
+  if (asks) CALIPRESS_RETURN_IF_ERROR(oracle.Finish(made.status()));
+  CALIPRESS_ASSIGN_OR_RETURN(calibration::TokenMatrix matrix, std::move(made));
   if (!context.assignment.staging_uri().empty()) {
     CALIPRESS_RETURN_IF_ERROR(context.store().WriteAll(
         storage::JoinUri(context.assignment.staging_uri(), "calibration_ids.npy"), calibration::FormatNpy(matrix)));
@@ -110,6 +137,8 @@ absl::Status MakeHere(StageContext& context, SharedTokens* tokens) {
   report->set_sequence_length(static_cast<int32_t>(matrix.length));
   report->set_tokens(matrix.sequences * matrix.length);
   report->set_fingerprint(calibration::Fingerprint(matrix));
+  report->set_generated_tokens(oracle.generated_tokens());
+  report->set_generation_seconds(oracle.generation_seconds());
   tokens->batches.sequences = tokens->all_sequences = matrix.sequences;
   tokens->batches.length = matrix.length;
   tokens->ids = ToTensor(matrix, context.device);
@@ -120,15 +149,19 @@ absl::Status MakeHere(StageContext& context, SharedTokens* tokens) {
 
 absl::StatusOr<SharedTokens> ShareCalibrationTokens(StageContext& context) {
   SharedTokens tokens;
-  if (context.leader()) {
-    if (const absl::Status status = MakeHere(context, &tokens); !status.ok()) {
+  const auto& sources = context.recipe().calibration().sources();
+  const bool asks = context.assignment.calibration_ids_uri().empty() &&
+                    std::any_of(sources.begin(), sources.end(), recipe::AsksModel);
+  if (!context.leader()) {
+    // Fails as rank 0 does.
+    if (asks) CALIPRESS_RETURN_IF_ERROR(ServeOracle(context));
+  } else if (const absl::Status status = MakeHere(context, asks, &tokens); !status.ok()) {
+    if (!asks && EndsRunAlone(context, status)) {
       // The others wait for a shape; without a study the end of the attempt tells them.
       tokens.batches = {.sequences = kNoTokens};
-      if (EndsRunAlone(context, status)) {
-        CALIPRESS_RETURN_IF_ERROR(ShareShape(context, /*ids_to_last=*/false, &tokens));
-      }
-      return status;
+      CALIPRESS_RETURN_IF_ERROR(ShareShape(context, /*ids_to_last=*/false, &tokens));
     }
+    return status;
   }
   CALIPRESS_RETURN_IF_ERROR(ShareShape(context, /*ids_to_last=*/false, &tokens));
   // token_ids decides the length itself, so that a default micro-batch is only known here.

@@ -32,9 +32,10 @@ void CheckSource(const v1::CalibrationSource& source, const std::string& path, c
       }
       return;
     }
-    case v1::CalibrationSource::kRandomVocabulary:
     case v1::CalibrationSource::kSelfGenerated:
     case v1::CalibrationSource::kPrefixGenerated:
+      return CheckGenerated(source, path, refuse);
+    case v1::CalibrationSource::kRandomVocabulary:
     case v1::CalibrationSource::kInstructions:
       return refuse(path, "is not available yet; give text or token_ids");
     case v1::CalibrationSource::SOURCE_NOT_SET:

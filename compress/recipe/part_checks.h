@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <string>
 #include <vector>
@@ -23,6 +24,14 @@ inline constexpr int kDefaultDraws = 5;
 
 // One source of calibration.sources, or of a study's; `path` is its own.
 void CheckSource(const v1::CalibrationSource& source, const std::string& path, const Refuse& refuse);
+
+// Sources that the model writes; `path` is the source's own. Then what shows against the model, of a resolved one.
+void CheckGenerated(const v1::CalibrationSource& source, const std::string& path, const Refuse& refuse);
+void CheckGeneratedForModel(const v1::Recipe& recipe, int64_t max_positions, const std::string& path,
+                            const Refuse& refuse);
+
+// The defaults of such a source, in a calibration whose sequence_length is filled in.
+void ResolveGenerated(int32_t sequence_length, v1::CalibrationSource* source);
 
 // Shared by the checks: a URI that has to be there; one that names documents.
 void CheckUri(const std::string& uri, const std::string& path, const Refuse& refuse);

@@ -161,6 +161,9 @@ void ResolveCalibration(int32_t default_length, v1::Calibration* calibration) {
     CALIPRESS_DEFAULT(calibration, samples, kDefaultSamples);
     CALIPRESS_DEFAULT(calibration, sequence_length, default_length);
   }
+  for (v1::CalibrationSource& source : *calibration->mutable_sources()) {
+    ResolveGenerated(calibration->sequence_length(), &source);
+  }
   if (calibration->has_sequence_length()) {
     CALIPRESS_DEFAULT(calibration, micro_batch, DefaultMicroBatch(calibration->sequence_length()));
   }

@@ -22,9 +22,8 @@ namespace {
 constexpr std::string_view kOwnFolder = "_calipress/";
 
 bool UsesText(const v1::Recipe& recipe) {
-  return recipe::Evaluates(recipe) ||
-         std::any_of(recipe.calibration().sources().begin(), recipe.calibration().sources().end(),
-                     [](const v1::CalibrationSource& source) { return source.has_text(); });
+  return recipe::Evaluates(recipe) || std::any_of(recipe.calibration().sources().begin(),
+                                                  recipe.calibration().sources().end(), recipe::NeedsTokenizer);
 }
 
 // A folder's URI in one spelling, with a slash at its end: "file:///a//b/../c/" and "/a/c" are one folder.
@@ -170,6 +169,7 @@ absl::StatusOr<v1::CompressionJob> Admission::Admit(const v1::CompressionJob& jo
   }
   if (!job.output().empty()) CALIPRESS_RETURN_IF_ERROR(CheckOutput(store_, job));
   if (UsesText(admitted.recipe())) CALIPRESS_RETURN_IF_ERROR(CheckTokenizer(store_, job.model(), model.spec));
+  CALIPRESS_RETURN_IF_ERROR(CheckTextBegins(store_, job.model(), model.spec, admitted.recipe().calibration()));
   if (!admitted.recipe().evaluation().reference().empty()) {
     CALIPRESS_RETURN_IF_ERROR(CheckReference(store_, admitted.recipe().evaluation().reference(), model));
   }

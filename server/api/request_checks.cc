@@ -212,6 +212,9 @@ std::vector<RecipeUri> UrisOf(const v1::Recipe& recipe) {
     const v1::CalibrationSource& source = recipe.calibration().sources(i);
     const std::string field = absl::StrCat("recipe.calibration.sources[", i, "].");
     if (source.has_text()) uris.push_back({field + "text.uri", source.text().uri()});
+    if (source.has_prefix_generated()) {
+      uris.push_back({field + "prefix_generated.prefixes.uri", source.prefix_generated().prefixes().uri()});
+    }
     if (source.has_token_ids()) uris.push_back({field + "token_ids.uri", source.token_ids().uri()});
   }
   for (int i = 0; i < recipe.evaluation().perplexity_size(); ++i) {
