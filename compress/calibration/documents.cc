@@ -73,12 +73,16 @@ absl::Status ForEachLine(
   return pending.empty() ? absl::OkStatus() : emit(pending);
 }
 
-Documents::Documents(std::unique_ptr<storage::ObjectReader> reader, std::string name, std::string field,
+Documents::Documents(std::unique_ptr<storage::ObjectReader> reader, std::string name, std::string field, RowKind kind,
                      bool json_lines)
-    : reader_(std::move(reader)), name_(std::move(name)), field_(std::move(field)), json_lines_(json_lines) {}
+    : reader_(std::move(reader)),
+      name_(std::move(name)),
+      field_(std::move(field)),
+      kind_(kind),
+      json_lines_(json_lines) {}
 
 absl::StatusOr<std::unique_ptr<Documents>> Documents::Open(storage::ObjectStore& store, const std::string& uri,
-                                                           const std::string& field) {
+                                                           const std::string& field, RowKind row_kind) {
   const std::string name = storage::RedactUri(uri);
   const recipe::DataKind kind = recipe::DataKindOf(uri);
   if (kind != recipe::DataKind::kText && kind != recipe::DataKind::kJsonLines) {
@@ -86,15 +90,19 @@ absl::StatusOr<std::unique_ptr<Documents>> Documents::Open(storage::ObjectStore&
   }
   CALIPRESS_ASSIGN_OR_RETURN(auto reader, OpenDataFile(store, uri));
   std::unique_ptr<Documents> documents(
-      new Documents(std::move(reader), name, field, kind == recipe::DataKind::kJsonLines));
+      new Documents(std::move(reader), name, field, row_kind, kind == recipe::DataKind::kJsonLines));
   CALIPRESS_RETURN_IF_ERROR(Annotate(documents->Scan(), name));
   if (documents->size() == 0) return DataError(absl::StrCat(name, " has no text in it"));
   return documents;
 }
 
+absl::StatusOr<std::string> Documents::RowOf(std::string_view line) const {
+  return kind_ == RowKind::kMessages ? MessagesOfJsonLine(line, field_) : TextOfJsonLine(line, field_);
+}
+
 absl::Status Documents::ScanJsonLine(int64_t offset, std::string_view line) {
   if (IsBlank(line)) return absl::OkStatus();
-  CALIPRESS_ASSIGN_OR_RETURN(const std::string text, TextOfJsonLine(line, field_));
+  CALIPRESS_ASSIGN_OR_RETURN(const std::string text, RowOf(line));
   if (!text.empty()) extents_.push_back({offset, static_cast<int64_t>(line.size())});
   return absl::OkStatus();
 }
@@ -137,7 +145,7 @@ absl::StatusOr<std::string> Documents::Read(int64_t index) const {
     bytes = kept_.substr(extent.offset, extent.bytes);
   }
   if (!json_lines_) return bytes;
-  auto text = TextOfJsonLine(bytes, field_);
+  auto text = RowOf(bytes);
   if (!text.ok()) return Annotate(text.status(), absl::StrCat(name_, " (changed while it was read)"));
   return text;
 }

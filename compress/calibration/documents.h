@@ -13,6 +13,9 @@
 
 namespace calipress::calibration {
 
+// What the field of a .jsonl row holds: a text, or a list of messages ({role, content}), which is given back as JSON.
+enum class RowKind { kText, kMessages };
+
 // The documents of a text file: the rows of a .jsonl, or the paragraphs of a .txt, which blank lines separate (a file
 // without blank lines is one document). Documents without text are left out.
 //
@@ -23,7 +26,7 @@ class Documents {
   // INVALID_CALIBRATION_DATA names the file, and the line where there is one: a missing file, another ending, UTF-8 or
   // JSON that is not valid, rows without the field, a document above 64 MiB. `field` is for .jsonl.
   static absl::StatusOr<std::unique_ptr<Documents>> Open(storage::ObjectStore& store, const std::string& uri,
-                                                         const std::string& field);
+                                                         const std::string& field, RowKind kind = RowKind::kText);
 
   int64_t size() const { return static_cast<int64_t>(extents_.size()); }
   absl::StatusOr<std::string> Read(int64_t index) const;
@@ -36,13 +39,16 @@ class Documents {
     int64_t bytes;
   };
 
-  Documents(std::unique_ptr<storage::ObjectReader> reader, std::string name, std::string field, bool json_lines);
+  Documents(std::unique_ptr<storage::ObjectReader> reader, std::string name, std::string field, RowKind kind,
+            bool json_lines);
   absl::Status Scan();
+  absl::StatusOr<std::string> RowOf(std::string_view line) const;
   absl::Status ScanJsonLine(int64_t offset, std::string_view line);
 
   std::unique_ptr<storage::ObjectReader> reader_;
   std::string name_;
   std::string field_;
+  RowKind kind_;
   bool json_lines_;
   std::string kept_;  // the whole file, or nothing
   std::vector<Extent> extents_;

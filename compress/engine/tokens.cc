@@ -8,6 +8,7 @@
 #include "compress/base/status_macros.h"
 #include "compress/collective/group.h"
 #include "compress/engine/sample_share.h"
+#include "compress/recipe/calibration_plan.h"
 #include "compress/recipe/recipe.h"
 
 namespace calipress::engine {
@@ -84,13 +85,13 @@ absl::StatusOr<calibration::TokenMatrix> CalibrationIds(StageContext& context) {
     return calibration::ParseNpy(bytes);
   }
   std::unique_ptr<tokenizer::Tokenizer> tokenizer;
-  for (const auto& source : context.recipe().calibration().sources()) {
-    if (!source.has_text() || tokenizer) continue;
+  if (recipe::NeedsTokenizer(context.recipe().calibration())) {
     CALIPRESS_ASSIGN_OR_RETURN(tokenizer, OpenTokenizer(context));
   }
-  return calibration::MakeCalibrationTokens(
-      context.recipe().calibration(),
-      {context.store(), tokenizer.get(), context.spec().vocabulary, context.spec().max_positions});
+  calibration::SourceContext sources{context.store(), tokenizer.get(), context.spec().vocabulary,
+                                     context.spec().max_positions};
+  sources.model_uri = context.model->uri;
+  return calibration::MakeCalibrationTokens(context.recipe().calibration(), sources);
 }
 
 }  // namespace

@@ -14,6 +14,7 @@ void CheckStudy(const v1::Recipe& recipe, const std::string& path, const Refuse&
 
 // One source of calibration.sources, or of a study's; `path` is its own.
 void CheckSource(const v1::CalibrationSource& source, const std::string& path, const Refuse& refuse);
+void CheckFilter(const v1::Filter& filter, const std::string& path, const Refuse& refuse);
 
 // Shared by the checks: a URI that has to be there; one that names documents.
 void CheckUri(const std::string& uri, const std::string& path, const Refuse& refuse);

@@ -8,7 +8,9 @@
 #include "absl/strings/str_cat.h"
 #include "compress/base/error.h"
 #include "compress/base/status_macros.h"
-#include "compress/calibration/source.h"
+#include "compress/calibration/instructions_source.h"
+#include "compress/calibration/token_ids_source.h"
+#include "compress/recipe/calibration_plan.h"
 #include "compress/recipe/loader_warnings.h"
 #include "compress/recipe/recipe.h"
 #include "server/api/error_mapping.h"
@@ -22,9 +24,7 @@ namespace {
 constexpr std::string_view kOwnFolder = "_calipress/";
 
 bool UsesText(const v1::Recipe& recipe) {
-  return recipe::Evaluates(recipe) ||
-         std::any_of(recipe.calibration().sources().begin(), recipe.calibration().sources().end(),
-                     [](const v1::CalibrationSource& source) { return source.has_text(); });
+  return recipe::Evaluates(recipe) || recipe::NeedsTokenizer(recipe.calibration());
 }
 
 // A folder's URI in one spelling, with a slash at its end: "file:///a//b/../c/" and "/a/c" are one folder.
@@ -100,29 +100,36 @@ absl::Status CheckReference(storage::ObjectStore& store, const std::string& refe
   return absl::OkStatus();
 }
 
-// A token file's own header says how many ids there are. One that is no such file is refused here already.
-absl::StatusOr<calibration::NpyLayout> TokenFileLayout(storage::ObjectStore& store, const std::string& uri) {
-  CALIPRESS_ASSIGN_OR_RETURN(const auto reader, store.Open(uri));
-  std::string start(std::min(reader->size(), calibration::kNpyStartBytes), '\0');
-  CALIPRESS_RETURN_IF_ERROR(reader->ReadAt(0, static_cast<int64_t>(start.size()), start.data()));
-  auto layout = calibration::ParseNpyLayout(start, reader->size());
-  if (!layout.ok()) return Annotate(layout.status(), storage::RedactUri(uri));
-  return layout;
-}
-
-// Tokens that will be calibrated with.
+// Tokens that will be calibrated with. A token file's own header says how many ids there are; one that is no such file
+// is refused here already.
 absl::StatusOr<InputSizes> CalibrationSizes(storage::ObjectStore& store, const v1::Calibration& calibration) {
   InputSizes sizes;
   sizes.calibration_length = calibration.sequence_length();
-  int64_t sequences = calibration.samples();
-  for (const v1::CalibrationSource& source : calibration.sources()) {
-    if (!source.has_token_ids()) continue;
-    CALIPRESS_ASSIGN_OR_RETURN(const auto layout, TokenFileLayout(store, source.token_ids().uri()));
-    sizes.calibration_length = layout.length;
-    if (sequences == 0) sequences = layout.sequences;
+  const std::vector<int64_t> sequences = recipe::SourceSequences(calibration);
+  int64_t sum = 0;
+  for (int i = 0; i < calibration.sources_size(); ++i) {
+    const v1::CalibrationSource& source = calibration.sources(i);
+    int64_t given = sequences[i];
+    if (source.has_token_ids()) {
+      CALIPRESS_ASSIGN_OR_RETURN(const auto shape, calibration::ReadTokenFileShape(store, source.token_ids().uri()));
+      sizes.calibration_length = shape.length;
+      if (given == recipe::kAllSequences) given = shape.sequences;
+    }
+    sum += given;
   }
-  sizes.calibration_tokens = sequences * sizes.calibration_length;
+  sizes.calibration_tokens = sum * sizes.calibration_length;
   return sizes;
+}
+
+// A template that is not there, or no template, shows before anything runs.
+absl::Status CheckTemplate(storage::ObjectStore& store, const v1::CompressionJob& job) {
+  for (int i = 0; i < job.recipe().calibration().sources_size(); ++i) {
+    if (!job.recipe().calibration().sources(i).has_instructions()) continue;
+    const auto made = calibration::OpenChatTemplate(store, job.model());
+    return made.ok() ? absl::OkStatus()
+                     : Annotate(made.status(), absl::StrCat("recipe.calibration.sources[", i, "].instructions"));
+  }
+  return absl::OkStatus();
 }
 
 absl::Status CheckFits(const v1::CompressionJob& job, const SourceModel& model,
@@ -170,6 +177,7 @@ absl::StatusOr<v1::CompressionJob> Admission::Admit(const v1::CompressionJob& jo
   }
   if (!job.output().empty()) CALIPRESS_RETURN_IF_ERROR(CheckOutput(store_, job));
   if (UsesText(admitted.recipe())) CALIPRESS_RETURN_IF_ERROR(CheckTokenizer(store_, job.model(), model.spec));
+  CALIPRESS_RETURN_IF_ERROR(CheckTemplate(store_, admitted));
   if (!admitted.recipe().evaluation().reference().empty()) {
     CALIPRESS_RETURN_IF_ERROR(CheckReference(store_, admitted.recipe().evaluation().reference(), model));
   }

@@ -8,6 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "compress/base/digest.h"
+#include "compress/recipe/calibration_plan.h"
 #include "compress/recipe/recipe.h"
 #include "compress/storage/object_store.h"
 #include "server/api/error_mapping.h"
@@ -210,9 +211,11 @@ std::vector<RecipeUri> UrisOf(const v1::Recipe& recipe) {
   std::vector<RecipeUri> uris;
   for (int i = 0; i < recipe.calibration().sources_size(); ++i) {
     const v1::CalibrationSource& source = recipe.calibration().sources(i);
-    const std::string field = absl::StrCat("recipe.calibration.sources[", i, "].");
-    if (source.has_text()) uris.push_back({field + "text.uri", source.text().uri()});
-    if (source.has_token_ids()) uris.push_back({field + "token_ids.uri", source.token_ids().uri()});
+    const std::string uri = recipe::SourceUri(source);
+    if (uri.empty()) continue;
+    uris.push_back({absl::StrCat("recipe.calibration.sources[", i, "].", recipe::SourceKind(source),
+                                 source.has_prefix_generated() ? ".prefixes.uri" : ".uri"),
+                    uri});
   }
   for (int i = 0; i < recipe.evaluation().perplexity_size(); ++i) {
     uris.push_back(
