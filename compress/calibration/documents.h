@@ -16,15 +16,17 @@ namespace calipress::calibration {
 // What the field of a .jsonl row holds: a text, or a list of messages ({role, content}), which is given back as JSON.
 enum class RowKind { kText, kMessages };
 
-// The documents of a text file: the rows of a .jsonl, or the paragraphs of a .txt, which blank lines separate (a file
-// without blank lines is one document). Documents without text are left out.
+// The documents of a text file: the rows of a .jsonl (also packed) or of a .parquet, or the paragraphs of a .txt, which
+// blank lines separate (a file without blank lines is one document). Documents without text are left out.
 //
 // Open reads the file once, in pieces, checks every line and keeps where the documents lie: 16 bytes for each, and the
-// file itself where it is small. Large files are read again document by document. Not thread-safe.
+// file itself where it is small. Large files are read again document by document; what was packed lies unpacked in
+// memory or a temporary file until then. Not thread-safe.
 class Documents {
  public:
   // INVALID_CALIBRATION_DATA names the file, and the line where there is one: a missing file, another ending, UTF-8 or
-  // JSON that is not valid, rows without the field, a document above 64 MiB. `field` is for .jsonl.
+  // JSON that is not valid, bytes that do not unpack, rows without the field, a document above 64 MiB. `field` is for
+  // rows.
   static absl::StatusOr<std::unique_ptr<Documents>> Open(storage::ObjectStore& store, const std::string& uri,
                                                          const std::string& field, RowKind kind = RowKind::kText);
 
@@ -42,6 +44,7 @@ class Documents {
   Documents(std::unique_ptr<storage::ObjectReader> reader, std::string name, std::string field, RowKind kind,
             bool json_lines);
   absl::Status Scan();
+  absl::Status ScanParquet();
   absl::StatusOr<std::string> RowOf(std::string_view line) const;
   absl::Status ScanJsonLine(int64_t offset, std::string_view line);
 

@@ -6,7 +6,9 @@
 
 #include "compress/base/error.h"
 #include "compress/base/status_macros.h"
+#include "compress/calibration/set_report.h"
 #include "compress/collective/group.h"
+#include "compress/engine/calibration_files.h"
 #include "compress/engine/sample_share.h"
 #include "compress/recipe/calibration_plan.h"
 #include "compress/recipe/recipe.h"
@@ -15,7 +17,6 @@ namespace calipress::engine {
 namespace {
 
 constexpr int64_t kTokenizerLimit = 256 << 20;
-constexpr int64_t kIdsLimit = int64_t{4} << 30;
 
 absl::StatusOr<std::unique_ptr<tokenizer::Tokenizer>> OpenTokenizer(StageContext& context) {
   const std::string uri = storage::JoinUri(context.model->uri, "tokenizer.json");
@@ -78,11 +79,10 @@ absl::Status ShareShape(StageContext& context, bool ids_to_last, SharedTokens* t
   return absl::OkStatus();
 }
 
-absl::StatusOr<calibration::TokenMatrix> CalibrationIds(StageContext& context) {
+// Reads what an earlier attempt has made, or makes it.
+absl::StatusOr<CalibrationSet> MakeCalibration(StageContext& context) {
   if (!context.assignment.calibration_ids_uri().empty()) {
-    CALIPRESS_ASSIGN_OR_RETURN(std::string bytes,
-                               context.store().ReadAll(context.assignment.calibration_ids_uri(), kIdsLimit));
-    return calibration::ParseNpy(bytes);
+    return LoadCalibration(context.store(), context.assignment.calibration_ids_uri());
   }
   std::unique_ptr<tokenizer::Tokenizer> tokenizer;
   if (recipe::NeedsTokenizer(context.recipe().calibration())) {
@@ -91,7 +91,10 @@ absl::StatusOr<calibration::TokenMatrix> CalibrationIds(StageContext& context) {
   calibration::SourceContext sources{context.store(), tokenizer.get(), context.spec().vocabulary,
                                      context.spec().max_positions};
   sources.model_uri = context.model->uri;
-  return calibration::MakeCalibrationTokens(context.recipe().calibration(), sources);
+  CalibrationSet set;
+  CALIPRESS_ASSIGN_OR_RETURN(set.tokens, calibration::MakeCalibrationTokens(context.recipe().calibration(), sources));
+  set.report = calibration::ReportOf(set.tokens, context.spec().vocabulary);
+  return set;
 }
 
 }  // namespace
@@ -99,16 +102,13 @@ absl::StatusOr<calibration::TokenMatrix> CalibrationIds(StageContext& context) {
 absl::StatusOr<SharedTokens> ShareCalibrationTokens(StageContext& context) {
   SharedTokens tokens;
   if (context.leader()) {
-    CALIPRESS_ASSIGN_OR_RETURN(calibration::TokenMatrix matrix, CalibrationIds(context));
+    CALIPRESS_ASSIGN_OR_RETURN(CalibrationSet set, MakeCalibration(context));
     if (!context.assignment.staging_uri().empty()) {
-      CALIPRESS_RETURN_IF_ERROR(context.store().WriteAll(
-          storage::JoinUri(context.assignment.staging_uri(), "calibration_ids.npy"), calibration::FormatNpy(matrix)));
+      set.report.set_ids_file(kCalibrationIdsFile);
+      CALIPRESS_RETURN_IF_ERROR(SaveCalibration(context.store(), context.assignment.staging_uri(), set));
     }
-    auto* report = context.outcome.mutable_calibration();
-    report->set_sequences(matrix.sequences);
-    report->set_sequence_length(static_cast<int32_t>(matrix.length));
-    report->set_tokens(matrix.sequences * matrix.length);
-    report->set_fingerprint(calibration::Fingerprint(matrix));
+    *context.outcome.mutable_calibration() = set.report;
+    const calibration::TokenMatrix& matrix = set.tokens;
     tokens.batches.sequences = tokens.all_sequences = matrix.sequences;
     tokens.batches.length = matrix.length;
     tokens.ids = ToTensor(matrix, context.device);

@@ -15,11 +15,11 @@ std::string LowerName(std::string_view uri) {
   return name;
 }
 
-Packing PackingOfName(std::string_view name) {
-  if (name.ends_with(".jsonl.gz")) return Packing::kGzip;
-  if (name.ends_with(".jsonl.zst")) return Packing::kZstd;
-  if (name.ends_with(".jsonl.xz")) return Packing::kXz;
-  return Packing::kNone;
+std::optional<storage::Packing> PackingOfName(std::string_view name) {
+  if (name.ends_with(".jsonl.gz")) return storage::Packing::kGzip;
+  if (name.ends_with(".jsonl.zst")) return storage::Packing::kZstd;
+  if (name.ends_with(".jsonl.xz")) return storage::Packing::kXz;
+  return std::nullopt;
 }
 
 }  // namespace
@@ -27,13 +27,13 @@ Packing PackingOfName(std::string_view name) {
 DataKind DataKindOf(std::string_view uri) {
   const std::string name = LowerName(uri);
   if (name.ends_with(".txt")) return DataKind::kText;
-  if (name.ends_with(".jsonl") || PackingOfName(name) != Packing::kNone) return DataKind::kJsonLines;
+  if (name.ends_with(".jsonl") || PackingOfName(name)) return DataKind::kJsonLines;
   if (name.ends_with(".parquet")) return DataKind::kParquet;
   if (name.ends_with(".npy")) return DataKind::kNpy;
   if (name.ends_with(".safetensors")) return DataKind::kSafetensors;
   return DataKind::kUnknown;
 }
 
-Packing PackingOf(std::string_view uri) { return PackingOfName(LowerName(uri)); }
+std::optional<storage::Packing> PackingOf(std::string_view uri) { return PackingOfName(LowerName(uri)); }
 
 }  // namespace calipress::recipe

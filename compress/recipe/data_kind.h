@@ -1,6 +1,9 @@
 #pragma once
 
+#include <optional>
 #include <string_view>
+
+#include "compress/storage/unpack.h"
 
 namespace calipress::recipe {
 
@@ -9,9 +12,8 @@ enum class DataKind { kText, kJsonLines, kParquet, kNpy, kSafetensors, kUnknown 
 // .txt, .jsonl (also with .gz, .zst or .xz behind it), .parquet, .npy, .safetensors; in any case.
 DataKind DataKindOf(std::string_view uri);
 
-enum class Packing { kNone, kGzip, kZstd, kXz };
-// How a .jsonl is packed.
-Packing PackingOf(std::string_view uri);
+// How a .jsonl is packed; none: it is not.
+std::optional<storage::Packing> PackingOf(std::string_view uri);
 
 inline bool IsDocuments(DataKind kind) {
   return kind == DataKind::kText || kind == DataKind::kJsonLines || kind == DataKind::kParquet;

@@ -53,7 +53,8 @@ MAY_INCLUDE = {
 ONLY_IN = [
     (r"^grpc(pp)?/|^grpc", {"server/api", "server/fleet", "server", "worker/session", "worker", "client/lib", "client/cli"}, "gRPC"),
     (r"\.grpc\.pb\.h$", {"server/api", "server/fleet", "server", "worker/session", "worker", "client/lib"}, "gRPC"),
-    (r"^arrow/", {"compress/storage"}, "Arrow"),
+    (r"^(arrow|parquet)/", {"compress/storage"}, "Arrow"),
+    (r"^lzma\.h$", {"compress/storage"}, "liblzma"),
     (r"^torch/csrc/distributed|^gloo/", {"compress/collective"}, "c10d"),
     (r"^sqlite3\.h$", {"server/store"}, "SQL"),
     (r"^(ATen|c10|torch)/", {"compress/tensor", "compress/model", "compress/method", "compress/collective",
