@@ -7,8 +7,8 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
-use minijinja::value::{Kwargs, Value};
-use minijinja::{context, Environment, Error, ErrorKind};
+use minijinja::value::{Kwargs, Value, ValueKind};
+use minijinja::{context, Environment, Error, ErrorKind, Output, State};
 use serde::Serialize;
 
 const NAME: &str = "chat_template";
@@ -30,6 +30,7 @@ impl ChatTemplate {
         environment.set_lstrip_blocks(true);
         environment.set_fuel(Some(MOST_STEPS));
         environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        environment.set_formatter(write_value);
         environment.add_function("raise_exception", raise_exception);
         environment.add_filter("tojson", to_json);
         environment
@@ -101,6 +102,15 @@ fn without_generation_tags(source: &str) -> String {
     }
     text.push_str(rest);
     text
+}
+
+/// Python's names where the two languages differ.
+fn write_value(out: &mut Output, state: &State, value: &Value) -> Result<(), Error> {
+    match value.kind() {
+        ValueKind::None => out.write_str("None").map_err(Error::from),
+        ValueKind::Bool => out.write_str(if value.is_true() { "True" } else { "False" }).map_err(Error::from),
+        _ => minijinja::escape_formatter(out, state, value),
+    }
 }
 
 fn raise_exception(message: String) -> Result<Value, Error> {
