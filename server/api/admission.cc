@@ -68,9 +68,25 @@ absl::Status CheckOutput(storage::ObjectStore& store, const v1::CompressionJob& 
   return absl::OkStatus();
 }
 
+// Instructions of a model that has no chat template, or one that cannot be read.
+absl::Status CheckTemplate(storage::ObjectStore& store, const v1::CompressionJob& job,
+                           std::vector<FieldViolation>* violations) {
+  for (int i = 0; i < job.recipe().calibration().sources_size(); ++i) {
+    if (!job.recipe().calibration().sources(i).has_instructions()) continue;
+    const auto made = calibration::OpenChatTemplate(store, job.model());
+    if (!made.ok() && ErrorClassOf(made.status()) != ErrorClass::kUser) return made.status();
+    if (made.ok()) return absl::OkStatus();
+    violations->push_back(
+        {absl::StrCat("recipe.calibration.sources[", i, "].instructions"), std::string(made.status().message())});
+  }
+  return absl::OkStatus();
+}
+
 // Texts and token files that are missing or empty.
-absl::StatusOr<std::vector<FieldViolation>> CheckData(storage::ObjectStore& store, const v1::Recipe& recipe) {
+absl::StatusOr<std::vector<FieldViolation>> CheckData(storage::ObjectStore& store, const v1::CompressionJob& job) {
   std::vector<FieldViolation> violations;
+  const v1::Recipe& recipe = job.recipe();
+  CALIPRESS_RETURN_IF_ERROR(CheckTemplate(store, job, &violations));
   for (const RecipeUri& uri : UrisOf(recipe)) {
     if (uri.field == "recipe.evaluation.reference") continue;
     auto info = store.Stat(uri.uri);
@@ -121,17 +137,6 @@ absl::StatusOr<InputSizes> CalibrationSizes(storage::ObjectStore& store, const v
   return sizes;
 }
 
-// A template that is not there, or no template, shows before anything runs.
-absl::Status CheckTemplate(storage::ObjectStore& store, const v1::CompressionJob& job) {
-  for (int i = 0; i < job.recipe().calibration().sources_size(); ++i) {
-    if (!job.recipe().calibration().sources(i).has_instructions()) continue;
-    const auto made = calibration::OpenChatTemplate(store, job.model());
-    return made.ok() ? absl::OkStatus()
-                     : Annotate(made.status(), absl::StrCat("recipe.calibration.sources[", i, "].instructions"));
-  }
-  return absl::OkStatus();
-}
-
 absl::Status CheckFits(const v1::CompressionJob& job, const SourceModel& model,
                        const std::vector<v1::WorkerInfo>& workers) {
   const int64_t needed = LeastMemory(job.recipe(), model);
@@ -170,14 +175,13 @@ absl::StatusOr<v1::CompressionJob> Admission::Admit(const v1::CompressionJob& jo
 
   std::vector<FieldViolation> violations = recipe::ValidateForModel(admitted.recipe(), model.spec, "recipe");
   const bool recipe_fits = violations.empty();
-  CALIPRESS_ASSIGN_OR_RETURN(const auto data, CheckData(store_, admitted.recipe()));
+  CALIPRESS_ASSIGN_OR_RETURN(const auto data, CheckData(store_, admitted));
   violations.insert(violations.end(), data.begin(), data.end());
   if (!violations.empty()) {
     return ViolationsError(recipe_fits ? reason::kInvalidCalibrationData : reason::kInvalidRecipe, violations);
   }
   if (!job.output().empty()) CALIPRESS_RETURN_IF_ERROR(CheckOutput(store_, job));
   if (UsesText(admitted.recipe())) CALIPRESS_RETURN_IF_ERROR(CheckTokenizer(store_, job.model(), model.spec));
-  CALIPRESS_RETURN_IF_ERROR(CheckTemplate(store_, admitted));
   if (!admitted.recipe().evaluation().reference().empty()) {
     CALIPRESS_RETURN_IF_ERROR(CheckReference(store_, admitted.recipe().evaluation().reference(), model));
   }

@@ -171,7 +171,7 @@ TEST_F(CompositionTest, DrawsOfRowsShareNone) {
   }
   EXPECT_THAT(seen, ElementsAre(0, 1, 2, 3, 4, 5, 6));
   EXPECT_THAT(ErrorOf(absl::StrCat("{samples: 4, draw: {index: 1, of: 2}, sources: [{token_ids: {uri: ", ids, "}}]}")),
-              AllOf(HasSubstr("has 3 sequences in draw 1 (from 0) of 2"), HasSubstr("asks for 4")));
+              AllOf(HasSubstr("has 3 sequences in draw 1 (from 0) of 2"), HasSubstr("and 4 are asked for")));
   EXPECT_THAT(ErrorOf(absl::StrCat("{samples: 1, draw: {of: 8}, sources: [{token_ids: {uri: ", ids, "}}]}")),
               HasSubstr("8 disjoint draws cannot share"));
 }

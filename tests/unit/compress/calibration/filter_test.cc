@@ -200,7 +200,7 @@ TEST_F(FilteredSourcesTest, RowsOfIdsAndRandomOnes) {
   EXPECT_EQ(tokens->parts[0].filtered(), 1);
   calibration.set_samples(4);
   EXPECT_THAT(std::string(MakeCalibrationTokens(calibration, Context()).status().message()),
-              HasSubstr("has 3 sequences, and calibration.samples asks for 4. Its filter left out 1 of 4"));
+              HasSubstr("has 3 sequences, and 4 are asked for. Its filter left out 1 of 4"));
   calibration.clear_samples();
   source->mutable_filter()->set_min_tokens(3);
   EXPECT_THAT(std::string(MakeCalibrationTokens(calibration, Context()).status().message()),

@@ -38,7 +38,7 @@ TEST(CalibrationChecks, SeveralSources) {
   EXPECT_THAT(Found(R"({
     sources: [{text: {uri: a.jsonl.gz}, weight: 2, domain: law}, {random_vocabulary: {}, samples: 4},
               {instructions: {uri: c.jsonl.zst}, seed: 9}, {token_ids: {uri: ids.safetensors}, samples: 1},
-              {text: {uri: s3://b/d.parquet?region=x}, filter: {min_perplexity: 2, max_perplexity: 50,
+              {text: {uri: 's3://b/d.parquet?region=x'}, filter: {min_perplexity: 2, max_perplexity: 50,
                exact_duplicates: true, near_duplicates: 0.8, min_tokens: 5, max_tokens: 5}}],
     samples: 10, draw: {index: 2, of: 3}})"),
               IsEmpty());
