@@ -1,10 +1,13 @@
 #include "compress/storage/spill.h"
 
+#include <stdlib.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <filesystem>
+#include <system_error>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -81,9 +84,21 @@ absl::Status Spill::Append(std::string_view bytes) {
   return static_cast<int64_t>(memory_.size()) > in_memory_ ? Flush() : absl::OkStatus();
 }
 
+// Without a name from the start, so that nothing is left behind whatever happens.
+absl::Status Spill::OpenFile() {
+  std::error_code error;
+  std::string path = (std::filesystem::temp_directory_path(error) / "calipress-XXXXXX").string();
+  const int descriptor = error ? -1 : mkstemp(path.data());
+  if (descriptor < 0) return TemporaryFileError("make");
+  unlink(path.c_str());
+  file_ = fdopen(descriptor, "w+b");
+  if (file_ != nullptr) return absl::OkStatus();
+  close(descriptor);
+  return TemporaryFileError("make");
+}
+
 absl::Status Spill::Flush() {
-  if (file_ == nullptr) file_ = std::tmpfile();
-  if (file_ == nullptr) return TemporaryFileError("make");
+  if (file_ == nullptr) CALIPRESS_RETURN_IF_ERROR(OpenFile());
   if (std::fwrite(memory_.data(), 1, memory_.size(), file_) != memory_.size()) return TemporaryFileError("write");
   memory_.clear();
   return absl::OkStatus();
