@@ -11,8 +11,8 @@
 
 namespace calipress::storage {
 
-// Bytes that are written once from front to back and then read anywhere: in memory while they are few, in a file without
-// a name in the temporary folder (TMPDIR) behind that. Not thread-safe while it is written.
+// Bytes that are written once from front to back and then read anywhere: in memory while they are few, behind that in a
+// file without a name in the temporary folder (TMPDIR). Not thread-safe while it is written.
 class Spill {
  public:
   explicit Spill(int64_t in_memory = 64 << 20) : in_memory_(in_memory) {}

@@ -52,7 +52,8 @@ def run(data, out, calibration, check=0, workers=1):
 def mixed(data, tmp_path_factory):
     out = tmp_path_factory.mktemp("mixed") / "out"
     done = run(data, out, f"""{{samples: 10, sequence_length: {LENGTH}, seed: 3, draw: {{index: 1, of: 2}}, sources: [
-  {{text: {{uri: "{data}/a.parquet"}}, weight: 3, filter: {{exact_duplicates: true, near_duplicates: 0.9, min_tokens: 20}}}},
+  {{text: {{uri: "{data}/a.parquet"}}, weight: 3,
+    filter: {{exact_duplicates: true, near_duplicates: 0.9, min_tokens: 20}}}},
   {{text: {{uri: "{data}/a.jsonl.zst", layout: window}}, domain: stories}},
   {{instructions: {{uri: "{data}/chats.jsonl"}}, samples: 4, seed: 11}},
   {{random_vocabulary: {{}}}},
@@ -121,7 +122,7 @@ def test_a_packed_text_is_evaluated(data, tmp_path):
 
 @pytest.mark.parametrize("calibration,says", [
     ('{sources: [{text: {uri: "DATA/a.jsonl"}, weight: 0}]}', "weights that sum to 0"),
-    ('{sources: [{text: {uri: "DATA/a.jsonl"}, samples: 0}]}', "recipe.calibration.sources[0].samples: must be at least 1"),
+    ('{sources: [{text: {uri: "DATA/a.jsonl"}, samples: 0}]}', "sources[0].samples: must be at least 1"),
     ('{sources: [{text: {uri: "DATA/a.jsonl"}, filter: {near_duplicates: 1.5}}]}', "sources[0].filter.near_duplicates"),
     ('{sources: [{text: {uri: "DATA/a.jsonl"}, filter: {min_tokens: 9, max_tokens: 8}}]}', "above max_tokens 8"),
 ], ids=["weights", "samples", "share", "bounds"])
@@ -131,7 +132,8 @@ def test_wrong_recipes_are_refused_at_once(data, tmp_path, calibration, says):
 
 
 def test_a_model_without_a_template_is_refused(data, tmp_path):
-    (tmp_path / "r.yaml").write_text(f'calibration: {{sources: [{{instructions: {{uri: "{data}/chats.jsonl"}}}}]}}\n{STEPS}')
+    (tmp_path / "r.yaml").write_text(
+        f'calibration: {{sources: [{{instructions: {{uri: "{data}/chats.jsonl"}}}}]}}\n{STEPS}')
     done = calipress("run", MODEL, tmp_path / "out", "--recipe", tmp_path / "r.yaml", check=2)
     assert "recipe.calibration.sources[0].instructions" in done.stderr
     assert "has no chat template" in done.stderr
@@ -144,7 +146,8 @@ def test_a_model_without_a_template_is_refused(data, tmp_path):
 ], ids=["filter", "draw", "role"])
 def test_data_that_do_not_do_are_told(data, tmp_path, source, says):
     (data / "short.jsonl").write_text('{"text": "a"}\n{"text": "b"}\n')
-    (data / "lacks.jsonl").write_text('{"messages": [{"role": "user", "content": "a"}]}\n{"messages": [{"content": "b"}]}\n')
+    (data / "lacks.jsonl").write_text('{"messages": [{"role": "user", "content": "a"}]}\n'
+                                      '{"messages": [{"content": "b"}]}\n')
     done = run(data, tmp_path / "out", f"{{samples: 2, sequence_length: 16, draw: {{index: 0, of: 3}}, sources: "
                f"[{source.replace('DATA', str(data))}]}}", check=1)
     assert says in done.stderr

@@ -60,7 +60,8 @@ void AddEval(CLI::App* program, Action* action) {
       ->type_name("URI")
       ->expected(1)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
-  command->add_option("--field", arguments->field, "the field of .jsonl rows or the column of .parquet; default: text")->type_name("NAME");
+  command->add_option("--field", arguments->field, "the field of .jsonl rows or the column of .parquet; default: text")
+      ->type_name("NAME");
   command->add_option("--reference", arguments->reference, "compare with this model")->type_name("MODEL");
   command->add_option("--seqlen", arguments->sequence_length, "tokens per window; default: the model's, at most 2048")
       ->type_name("N")

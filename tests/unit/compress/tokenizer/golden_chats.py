@@ -218,7 +218,7 @@ TEMPLATES = {
     {% if loop.index == 3 %}{% break %}{% endif %}
 {% endfor %}
 {{ none }} {{ true }} {{ 1.0 }} {{ 3 }} {{ loop is defined }}
-{{ messages[0].content.upper().replace("E", "3").title() }} {{ missing }}{{ unk_token }}
+{{ messages[0].content.upper().replace("E", "y").title() }} {{ missing }}{{ unk_token }}
 """,
 }
 
