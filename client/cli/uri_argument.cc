@@ -30,6 +30,11 @@ void MakeUrisAbsolute(v1::Recipe* recipe) {
         prefixes->set_uri(UriArgument(prefixes->uri()));
       }
       if (source.has_token_ids()) source.mutable_token_ids()->set_uri(UriArgument(source.token_ids().uri()));
+      if (source.has_instructions()) source.mutable_instructions()->set_uri(UriArgument(source.instructions().uri()));
+      if (source.has_prefix_generated()) {
+        auto* prefixes = source.mutable_prefix_generated()->mutable_prefixes();
+        prefixes->set_uri(UriArgument(prefixes->uri()));
+      }
     }
   }
   if (recipe->has_evaluation()) {

@@ -112,6 +112,8 @@ struct ActiveRun {
   Stopwatch watch;
 };
 
+std::string TokensKey(const recipe::StudyRun& run) { return absl::StrCat(run.source, "/", run.draw); }
+
 using Batch = std::vector<std::unique_ptr<ActiveRun>>;
 
 // Runs that are solved for from one pass, at most: their files lie in the staging folder together.
@@ -131,17 +133,18 @@ class Study {
   absl::Status Run();
 
  private:
-  // Calibration tokens of the last run that made them; runs of one source and draw share them.
+  // Calibration tokens of one source and draw, which all of their runs share.
   struct Tokens {
-    std::string key;
+    absl::Status status;
     SharedTokens shared;
     v1::CalibrationReport report;
   };
 
+  // Before the first run: what asks the model keeps all stages in step, and in a pipeline that costs a run's time.
+  absl::Status MakeTokens();
   std::vector<std::vector<const recipe::StudyRun*>> Batches() const;
   absl::Status RunBatch(const std::vector<const recipe::StudyRun*>& runs);
   absl::Status Prepare(ActiveRun& active);
-  absl::Status GetTokens(ActiveRun& active);
   absl::Status Compress(Batch& batch);
   absl::Status Tell(ActiveRun& active);
   absl::Status Keep();
@@ -154,7 +157,7 @@ class Study {
   SourceBlocks source_;
   const StudySetting setting_;
   PhaseSums sums_;
-  Tokens tokens_;
+  std::map<std::string, Tokens> tokens_;
   std::vector<v1::RunReport> told_;  // what this rank knows of finished runs
 };
 
@@ -176,28 +179,33 @@ std::vector<std::vector<const recipe::StudyRun*>> Study::Batches() const {
   return batches;
 }
 
-absl::Status Study::GetTokens(ActiveRun& active) {
-  const std::string key = absl::StrCat(active.run.source, "/", active.run.draw);
-  if (tokens_.key != key) {
-    tokens_ = {};
-    CALIPRESS_RETURN_IF_ERROR(TokensPhase(active.context, &tokens_.shared));
-    tokens_.key = key;
-    tokens_.report = active.context.outcome.calibration();
-  } else if (context_.leader()) {
-    *active.context.outcome.mutable_calibration() = tokens_.report;
+absl::Status Study::MakeTokens() {
+  for (const auto& batch : Batches()) {
+    for (const recipe::StudyRun* run : batch) {
+      CALIPRESS_ASSIGN_OR_RETURN(const StepMethods methods, StepMethods::Make(run->recipe));
+      ActiveRun active(context_, environment_, setting_, sums_, *run, runs_.size());
+      if (!NeedsTokens(active.context, methods) || tokens_.contains(TokensKey(*run))) continue;
+      Tokens made;
+      made.status = TokensPhase(active.context, &made.shared);
+      // Rank 0 fails, and tells the others so: nobody has these tokens.
+      if (!made.status.ok() && !EndsRunAlone(active.context, made.status)) return made.status;
+      made.report = active.context.outcome.calibration();
+      tokens_[TokensKey(*run)] = std::move(made);
+    }
   }
-  active.tokens = tokens_.shared;
-  active.tokens.mixing = MakeMixingPlan(active.run.recipe.calibration(), tokens_.shared.source_sequences);
-  active.has_tokens = true;
   return absl::OkStatus();
 }
 
 absl::Status Study::Prepare(ActiveRun& active) {
   CALIPRESS_ASSIGN_OR_RETURN(active.methods, StepMethods::Make(active.run.recipe));
   if (NeedsTokens(active.context, *active.methods)) {
-    // Rank 0 fails here, and tells the others so: nobody has the run.
-    CALIPRESS_RETURN_IF_ERROR(active.Own(GetTokens(active)));
+    const Tokens& tokens = tokens_.at(TokensKey(active.run));
+    CALIPRESS_RETURN_IF_ERROR(active.Own(tokens.status));
     if (!active.failure.ok()) return absl::OkStatus();
+    active.tokens = tokens.shared;
+    active.tokens.mixing = MakeMixingPlan(active.run.recipe.calibration(), tokens.shared.source_sequences);
+    active.has_tokens = true;
+    if (context_.leader()) *active.context.outcome.mutable_calibration() = tokens.report;
   }
   return RatiosPhase(active.context, active.tokens, &*active.methods);
 }
@@ -337,6 +345,7 @@ absl::Status Study::Keep() {
 
 absl::Status Study::Run() {
   CALIPRESS_RETURN_IF_ERROR(RunPhase(context_, kStudyPhase, [&]() -> absl::Status {
+    CALIPRESS_RETURN_IF_ERROR(MakeTokens());
     for (const auto& batch : Batches()) {
       CALIPRESS_RETURN_IF_ERROR(context_.cancellation.status());
       CALIPRESS_RETURN_IF_ERROR(RunBatch(batch));

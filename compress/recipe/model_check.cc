@@ -304,9 +304,8 @@ class ModelCheck {
 
   void CheckLengths(const std::string& path) {
     CheckLength(absl::StrCat(path, ".calibration.sequence_length"), recipe_.calibration().sequence_length());
-    CheckGeneratedForModel(recipe_, spec_.max_positions, path, [this](std::string field, std::string what) {
-      Refuse(std::move(field), std::move(what));
-    });
+    CheckGeneratedForModel(recipe_, spec_.max_positions, path,
+                           [this](std::string field, std::string what) { Refuse(std::move(field), std::move(what)); });
     for (int i = 0; i < recipe_.evaluation().perplexity_size(); ++i) {
       CheckLength(absl::StrCat(path, ".evaluation.perplexity[", i, "].sequence_length"),
                   recipe_.evaluation().perplexity(i).sequence_length());

@@ -24,6 +24,9 @@ inline constexpr int kDefaultDraws = 5;
 
 // One source of calibration.sources, or of a study's; `path` is its own.
 void CheckSource(const v1::CalibrationSource& source, const std::string& path, const Refuse& refuse);
+void CheckMixing(const v1::Calibration& calibration, const std::string& path, const Refuse& refuse);
+inline constexpr char kDefaultDomain[] = "general";
+void CheckFilter(const v1::Filter& filter, const std::string& path, const Refuse& refuse);
 
 // Sources that the model writes; `path` is the source's own. Then what shows against the model, of a resolved one.
 void CheckGenerated(const v1::CalibrationSource& source, const std::string& path, const Refuse& refuse);

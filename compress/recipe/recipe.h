@@ -85,9 +85,6 @@ bool MatchesAny(const google::protobuf::RepeatedPtrField<std::string>& patterns,
 
 // True where the step's method takes statistics of activations, hence needs calibration tokens.
 bool NeedsStatistics(const v1::Step& step);
-// Whether a source's tokens are made with the model's tokenizer; whether the model itself is asked for them.
-bool NeedsTokenizer(const v1::CalibrationSource& source);
-bool AsksModel(const v1::CalibrationSource& source);
 // Whether the recipe measures anything.
 bool Evaluates(const v1::Recipe& recipe);
 

@@ -6,12 +6,12 @@
 #include "compress/recipe/part_checks.h"
 #include "compress/recipe/pattern.h"
 #include "compress/recipe/recipe.h"
+#include "compress/recipe/resolve_parts.h"
 
 namespace calipress::recipe {
 namespace {
 
 constexpr int32_t kDefaultLength = 2048;
-constexpr int32_t kDefaultSamples = 128;
 // Enough for matrix products to run at full speed, and few enough for a pipeline of stages to fill soon.
 constexpr int64_t kMicroBatchTokens = 1024;
 constexpr double kDefaultOutlierThreshold = 5.0;
@@ -143,29 +143,6 @@ void ResolveStep(bool sequential, v1::Step* step) {
       break;
     case v1::Step::METHOD_NOT_SET:
       break;
-  }
-}
-
-void ResolveCalibration(int32_t default_length, v1::Calibration* calibration) {
-  bool token_ids = false;
-  for (v1::CalibrationSource& source : *calibration->mutable_sources()) {
-    token_ids = token_ids || source.has_token_ids();
-    if (!source.has_text()) continue;
-    if (source.text().field().empty()) source.mutable_text()->set_field("text");
-    if (source.text().layout() == v1::TEXT_LAYOUT_UNSPECIFIED) {
-      source.mutable_text()->set_layout(v1::TEXT_LAYOUT_PACK);
-    }
-  }
-  // The rows of a file of ids are what they are: its shape decides what the recipe leaves open.
-  if (!token_ids) {
-    CALIPRESS_DEFAULT(calibration, samples, kDefaultSamples);
-    CALIPRESS_DEFAULT(calibration, sequence_length, default_length);
-  }
-  for (v1::CalibrationSource& source : *calibration->mutable_sources()) {
-    ResolveGenerated(calibration->sequence_length(), &source);
-  }
-  if (calibration->has_sequence_length()) {
-    CALIPRESS_DEFAULT(calibration, micro_batch, DefaultMicroBatch(calibration->sequence_length()));
   }
 }
 

@@ -55,12 +55,13 @@ void AddEval(CLI::App* program, Action* action) {
   auto arguments = std::make_shared<Arguments>();
   CLI::App* command = program->add_subcommand("eval", "measure a model: perplexity, and how far it is from another");
   command->add_option("MODEL", arguments->model, "Hugging Face model folder, compressed or not")->required();
-  command->add_option("--text", arguments->texts, ".txt or .jsonl; may be repeated")
+  command->add_option("--text", arguments->texts, ".txt, .jsonl (.gz, .zst, .xz) or .parquet; may be repeated")
       ->required()
       ->type_name("URI")
       ->expected(1)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
-  command->add_option("--field", arguments->field, "the field of .jsonl rows; default: text")->type_name("NAME");
+  command->add_option("--field", arguments->field, "the field of .jsonl rows or the column of .parquet; default: text")
+      ->type_name("NAME");
   command->add_option("--reference", arguments->reference, "compare with this model")->type_name("MODEL");
   command->add_option("--seqlen", arguments->sequence_length, "tokens per window; default: the model's, at most 2048")
       ->type_name("N")
