@@ -9,6 +9,7 @@
 #include <span>
 #include <utility>
 
+#include <ATen/Parallel.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/tensor.h>
@@ -65,6 +66,18 @@ absl::StatusOr<int64_t> GroupsThatFit(StageContext& context, int64_t tokens) {
                    "layers), lower calibration.sequence_length, or calibrate on text"));
 }
 
+// Groups under way together, of `all`. Stages: one more than there are, so that a transfer is under way while every
+// stage computes. All in one place: one for each thread, or one that all threads work on.
+int64_t GroupsAtOnce(const StageContext& context, int64_t all, int64_t fit) {
+  const bool alone = context.first() && context.last();
+  int64_t most = alone ? at::get_num_threads() : context.world_size() + 1;
+  if (alone && std::min(all, fit) < most) most = 1;
+  most = std::min(most, fit);
+  // As many as come out even.
+  const int64_t rounds = std::max<int64_t>(1, (all + most - 1) / most);
+  return std::max<int64_t>(1, (all + rounds - 1) / rounds);
+}
+
 class StageGeneration {
  public:
   StageGeneration(StageContext& context, const GenerationRequest& request, SampleShare share, int64_t groups)
@@ -93,6 +106,10 @@ class StageGeneration {
   absl::StatusOr<at::Tensor> Receive(at::Tensor buffer, int from);
   absl::Status Send(at::Tensor tensor, int to);
   absl::StatusOr<std::vector<int64_t>> Sample(int64_t group, const at::Tensor& hidden);
+  at::Tensor Forward(int64_t group, at::Tensor hidden);
+  // All of the model is here, and a group for each thread: threads that each take a group meet once per token, rather
+  // than several times per block.
+  absl::Status RunAtOnce(const std::function<void(int64_t)>& progress);
 
   StageContext& context_;
   const GenerationRequest& request_;
@@ -177,7 +194,6 @@ absl::StatusOr<at::Tensor> StageGeneration::TakeHidden(int64_t group) {
 }
 
 absl::StatusOr<std::vector<int64_t>> StageGeneration::Sample(int64_t group, const at::Tensor& hidden) {
-  TimedActivity timed(context_.activities, Activity::kForward);
   const at::Tensor logits = head_->Step(hidden).to(at::kCPU, at::kFloat).contiguous();
   const float* rows = logits.const_data_ptr<float>();
   const auto vocabulary = static_cast<size_t>(logits.size(1));
@@ -203,7 +219,10 @@ absl::StatusOr<std::vector<int64_t>> StageGeneration::Sample(int64_t group, cons
 
 absl::Status StageGeneration::PassOn(int64_t group, at::Tensor hidden) {
   if (context_.last()) {
-    CALIPRESS_ASSIGN_OR_RETURN(written_[group], Sample(group, hidden));
+    {
+      TimedActivity timed(context_.activities, Activity::kForward);
+      CALIPRESS_ASSIGN_OR_RETURN(written_[group], Sample(group, hidden));
+    }
     if (!piped_) return absl::OkStatus();
     return Send(at::tensor(written_[group], at::kLong).to(context_.device), 0);
   }
@@ -215,7 +234,40 @@ absl::Status StageGeneration::PassOn(int64_t group, at::Tensor hidden) {
   return Send(hidden.contiguous(), context_.rank() + 1);
 }
 
+at::Tensor StageGeneration::Forward(int64_t group, at::Tensor hidden) {
+  const model::DecodePositions positions = model::MakeDecodePositions(slots_.Positions(group), rotary_);
+  for (const auto& block : blocks_) hidden = block->Step(group, hidden, positions);
+  return hidden;
+}
+
+absl::Status StageGeneration::RunAtOnce(const std::function<void(int64_t)>& progress) {
+  const c10::NoGradGuard no_grad;
+  for (;;) {
+    std::vector<int64_t> active;
+    for (int64_t group = 0; group < groups_; ++group) {
+      if (slots_.Active(group)) active.push_back(group);
+    }
+    if (active.empty()) return absl::OkStatus();
+    CALIPRESS_RETURN_IF_ERROR(context_.cancellation.status());
+    std::vector<absl::Status> statuses(active.size());
+    {
+      TimedActivity timed(context_.activities, Activity::kForward);
+      tensor::ForEachItem(static_cast<int64_t>(active.size()), [&](int64_t item) {
+        const int64_t group = active[item];
+        at::Tensor hidden = embedding_->Forward(at::tensor(slots_.Tokens(group), at::kLong)).contiguous();
+        auto written = Sample(group, Forward(group, std::move(hidden)));
+        statuses[item] = written.status();
+        if (written.ok()) written_[group] = *std::move(written);
+      });
+    }
+    for (const absl::Status& status : statuses) CALIPRESS_RETURN_IF_ERROR(status);
+    for (const int64_t group : active) slots_.Advance(group, written_[group]);
+    progress(slots_.written());
+  }
+}
+
 absl::Status StageGeneration::Run(const std::function<void(int64_t)>& progress) {
+  if (!piped_ && groups_ > 1) return RunAtOnce(progress);
   std::vector<bool> open(groups_, true);
   bool any = true;
   for (bool first = true; any; first = false) {
@@ -233,8 +285,7 @@ absl::Status StageGeneration::Run(const std::function<void(int64_t)>& progress) 
       CALIPRESS_ASSIGN_OR_RETURN(at::Tensor hidden, TakeHidden(group));
       {
         TimedActivity timed(context_.activities, Activity::kForward);
-        const model::DecodePositions positions = model::MakeDecodePositions(slots_.Positions(group), rotary_);
-        for (const auto& block : blocks_) hidden = block->Step(group, hidden, positions);
+        hidden = Forward(group, std::move(hidden));
       }
       CALIPRESS_RETURN_IF_ERROR(PassOn(group, std::move(hidden)));
     }
@@ -304,12 +355,8 @@ absl::StatusOr<Generated> GenerateOnStages(StageContext& context, const Generati
   const SampleShare share = context.replicas() ? ShareOf(request.sequences, context.rank(), context.world_size())
                                                : SampleShare{0, request.sequences};
   CALIPRESS_ASSIGN_OR_RETURN(const int64_t fit, GroupsThatFit(context, request.tokens));
-  // One more than stages, so that a transfer is under way while every stage computes; then as many as come out even.
   const int64_t all = (share.count + kDecodeRows - 1) / kDecodeRows;
-  const int64_t wanted =
-      std::min(fit, context.first() && context.last() ? int64_t{1} : context.world_size() + int64_t{1});
-  const int64_t rounds = std::max<int64_t>(1, (all + wanted - 1) / wanted);
-  StageGeneration stage(context, request, share, std::max<int64_t>(1, (all + rounds - 1) / rounds));
+  StageGeneration stage(context, request, share, GroupsAtOnce(context, all, fit));
   CALIPRESS_RETURN_IF_ERROR(stage.Load());
   int64_t most = 0;
   for (int64_t i = share.first; i < share.first + share.count; ++i) {

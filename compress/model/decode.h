@@ -23,7 +23,7 @@ DecodePositions MakeDecodePositions(std::vector<int64_t> positions, const Rotary
 // A block that takes one token of each row at a time and keeps keys and values of the tokens before. A row that starts
 // again at position 0 sees nothing of what was there before. On the CPU a row's outputs depend, to the bit, on that
 // row's tokens alone: not on the other rows, the threads, the number of groups, or (fp32, bf16) the instruction set.
-// Agrees with Block::Forward but for the order of sums. Not thread-safe.
+// Agrees with Block::Forward but for the order of sums. Different groups may step at the same time.
 class BlockDecoder {
  public:
   // Room for `groups` times kDecodeRows texts of `capacity` tokens. `spec` outlives the decoder.
