@@ -16,7 +16,7 @@ absl::StatusOr<std::unique_ptr<StageInputs>> StageInputs::Create(StageContext& c
     TimedActivity timed(context.activities, Activity::kRead);
     CALIPRESS_ASSIGN_OR_RETURN(inputs->embedding_, model::Embedding::Load(context.spec(), *context.model->weights));
   } else {
-    inputs->receiver_.emplace(context.environment.group, context.activities, tokens.batches,
+    inputs->receiver_.emplace(context.environment.group, context.activities, tokens.batches.shapes(),
                               std::vector<HiddenLane>{{context.spec().hidden, HiddenOptions(context)}});
   }
   return inputs;

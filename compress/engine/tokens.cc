@@ -16,17 +16,6 @@ namespace {
 constexpr int64_t kTokenizerLimit = 256 << 20;
 constexpr int64_t kIdsLimit = int64_t{4} << 30;
 
-absl::StatusOr<std::unique_ptr<tokenizer::Tokenizer>> OpenTokenizer(StageContext& context) {
-  const std::string uri = storage::JoinUri(context.model->uri, "tokenizer.json");
-  auto json = context.store().ReadAll(uri, kTokenizerLimit);
-  if (absl::IsNotFound(json.status())) {
-    return MakeError(absl::StatusCode::kNotFound, reason::kSourceModelNotFound, ErrorClass::kUser,
-                     "no " + storage::RedactUri(uri) + ", which text needs: add it, or give token_ids");
-  }
-  CALIPRESS_RETURN_IF_ERROR(json.status());
-  return tokenizer::Tokenizer::FromJson(*json);
-}
-
 at::Tensor ToTensor(const calibration::TokenMatrix& tokens, at::Device device) {
   return at::from_blob(const_cast<int64_t*>(tokens.ids.data()), {tokens.sequences, tokens.length}, at::kLong)
       .clone()
@@ -94,6 +83,17 @@ absl::StatusOr<calibration::TokenMatrix> CalibrationIds(StageContext& context) {
 }
 
 }  // namespace
+
+absl::StatusOr<std::unique_ptr<tokenizer::Tokenizer>> OpenTokenizer(StageContext& context) {
+  const std::string uri = storage::JoinUri(context.model->uri, "tokenizer.json");
+  auto json = context.store().ReadAll(uri, kTokenizerLimit);
+  if (absl::IsNotFound(json.status())) {
+    return MakeError(absl::StatusCode::kNotFound, reason::kSourceModelNotFound, ErrorClass::kUser,
+                     "no " + storage::RedactUri(uri) + ", which text needs: add it, or give token_ids");
+  }
+  CALIPRESS_RETURN_IF_ERROR(json.status());
+  return tokenizer::Tokenizer::FromJson(*json);
+}
 
 absl::StatusOr<SharedTokens> ShareCalibrationTokens(StageContext& context) {
   SharedTokens tokens;

@@ -218,6 +218,13 @@ std::vector<RecipeUri> UrisOf(const v1::Recipe& recipe) {
     uris.push_back(
         {absl::StrCat("recipe.evaluation.perplexity[", i, "].uri"), recipe.evaluation().perplexity(i).uri()});
   }
+  for (int i = 0; i < recipe.evaluation().multiple_choice_size(); ++i) {
+    uris.push_back(
+        {absl::StrCat("recipe.evaluation.multiple_choice[", i, "].uri"), recipe.evaluation().multiple_choice(i).uri()});
+  }
+  for (int i = 0; i < recipe.evaluation().last_word_size(); ++i) {
+    uris.push_back({absl::StrCat("recipe.evaluation.last_word[", i, "].uri"), recipe.evaluation().last_word(i).uri()});
+  }
   if (!recipe.evaluation().reference().empty()) {
     uris.push_back({"recipe.evaluation.reference", recipe.evaluation().reference()});
   }

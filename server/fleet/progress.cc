@@ -23,7 +23,9 @@ std::vector<Phase> PhasesOf(const v1::CompressionJob& job) {
   if (HasLayerRatios(job.recipe())) phases.push_back({kRatiosPhase, 30});
   if (job.recipe().steps_size() > 0) phases.push_back({kCompressPhase, 80});
   const v1::Evaluation& evaluation = job.recipe().evaluation();
-  if (evaluation.perplexity_size() + evaluation.multiple_choice_size() + evaluation.last_word_size() > 0) phases.push_back({kEvaluatePhase, 12});
+  if (evaluation.perplexity_size() + evaluation.multiple_choice_size() + evaluation.last_word_size() > 0) {
+    phases.push_back({kEvaluatePhase, 12});
+  }
   if (!job.output().empty()) {
     phases.push_back({kAssemblePhase, 5});
     phases.push_back({kPublishPhase, 1});

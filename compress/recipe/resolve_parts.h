@@ -1,0 +1,13 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "calipress/v1/recipe.pb.h"
+
+namespace calipress::recipe {
+
+// The defaults of parts of a recipe. Part of Resolve.
+void ResolveEvaluation(int32_t default_length, v1::Evaluation* evaluation);
+
+}  // namespace calipress::recipe
