@@ -52,7 +52,7 @@ absl::StatusOr<ContinuationEncoder::Context> ContinuationEncoder::Begin(std::str
 
 absl::StatusOr<Continuation> ContinuationEncoder::Continue(const Context& context, std::string_view text) const {
   Continuation continuation;
-  CALIPRESS_ASSIGN_OR_RETURN(continuation.ids, Encode(absl::StrCat(context.text, context.space, text)));
+  CALIPRESS_ASSIGN_OR_RETURN(continuation.ids, Encode(context.text + context.space + std::string(text)));
   continuation.scored = static_cast<int64_t>(continuation.ids.size()) - context.tokens;
   if (continuation.scored < 1) return RowError("adds no token to its context; give it more text");
   if (continuation.scored > source_.max_positions) {

@@ -8,7 +8,7 @@
 #include "client/cli/output/progress.h"
 #include "client/cli/output/table.h"
 #include "client/cli/output/text.h"
-#include "client/cli/output/units.h"
+#include "compress/base/units.h"
 #include "client/lib/rpc_error.h"
 #include "compress/base/error.h"
 #include "compress/storage/object_store.h"

@@ -12,7 +12,7 @@
 #include "client/cli/output/summary.h"
 #include "client/cli/output/table.h"
 #include "client/cli/output/text.h"
-#include "client/cli/output/units.h"
+#include "compress/base/units.h"
 #include "compress/base/error.h"
 #include "google/rpc/error_details.pb.h"
 #include "nlohmann/json.hpp"

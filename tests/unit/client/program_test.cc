@@ -68,6 +68,8 @@ TEST(ProgramTest, WrongCommandLinesAreRefused) {
                                                     {"get", "a", "--server"},
                                                     {"run", "m", "o", "--recipe", "r", "--workers", "0"},
                                                     {"run", "m", "o", "--recipe", "r", "--unknown"},
+                                                    {"eval", "m"},
+                                                    {"eval", "m", "--multiple-choice", "q", "--choice-fields", "a,b"},
                                                     {"eval", "m", "--text", "t", "--device", "tpu"},
                                                     {"list", "--server", "a:1", "--state", "odd"},
                                                     {"completion", "csh"}}) {

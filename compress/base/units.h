@@ -3,7 +3,7 @@
 #include <cstdint>
 #include <string>
 
-namespace calipress::cli {
+namespace calipress {
 
 // "11.5 MB": decimal units, three digits.
 std::string FormatBytes(int64_t bytes);
@@ -17,4 +17,4 @@ std::string FormatPerplexity(double value);
 // "98.2 %".
 std::string FormatPercent(double ratio);
 
-}  // namespace calipress::cli
+}  // namespace calipress

@@ -1,4 +1,4 @@
-#include "client/cli/output/units.h"
+#include "compress/base/units.h"
 
 #include <cmath>
 #include <iterator>
@@ -6,7 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 
-namespace calipress::cli {
+namespace calipress {
 
 std::string FormatBytes(int64_t bytes) {
   constexpr const char* kUnits[] = {"B", "kB", "MB", "GB", "TB", "PB"};
@@ -36,4 +36,4 @@ std::string FormatPerplexity(double value) {
 
 std::string FormatPercent(double ratio) { return absl::StrFormat("%.1f %%", 100 * ratio); }
 
-}  // namespace calipress::cli
+}  // namespace calipress
