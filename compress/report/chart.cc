@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "compress/report/html.h"
 
 namespace calipress::report {
 namespace {
@@ -54,7 +55,10 @@ Axis LogAxis(double least, double most) {
   return axis;
 }
 
-std::string TickLabel(double value) { return absl::StrFormat("%.4g", std::abs(value) < 1e-12 ? 0.0 : value); }
+std::string TickLabel(double value) {
+  if (!std::isfinite(value)) return kNone;
+  return absl::StrFormat("%.4g", std::abs(value) < 1e-12 ? 0.0 : value);
+}
 
 std::string At(double coordinate) { return absl::StrFormat("%.1f", coordinate); }
 

@@ -30,6 +30,8 @@ std::vector<DomainRelative> RelativeByDomain(
     domain.accuracy += ratio;
     ++domain.tasks;
   }
+  // A mean of one says nothing new.
+  if (domains.size() == 1 && domains[0].tasks + domains[0].texts == 1) return {};
   for (DomainRelative& domain : domains) {
     domain.accuracy /= std::max(1, domain.tasks);
     domain.perplexity /= std::max(1, domain.texts);

@@ -18,7 +18,7 @@ struct DomainRelative {
   int texts = 0;  // 0: no perplexity
 };
 
-// By domain, in the order in which domains first come; empty where nothing is compared.
+// By domain, in the order in which domains first come; empty where nothing, or one figure alone, is compared.
 std::vector<DomainRelative> RelativeByDomain(
     const google::protobuf::RepeatedPtrField<v1::EvaluationResult>& evaluations,
     const google::protobuf::RepeatedPtrField<v1::TaskResult>& tasks);

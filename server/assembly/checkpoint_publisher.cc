@@ -48,7 +48,8 @@ struct Checkpoint {
     std::vector<std::string> files = copies;
     for (const auto& shard : shards) files.push_back(shard.file());
     if (!repeated_config.empty()) files.push_back(repeated_config);
-    for (const char* file : {kIndex, kRecipe, kReport, kPage, fleet::kCalibrationIdsFile, kConfig}) files.emplace_back(file);
+    for (const char* file : {kIndex, kRecipe, kReport, kPage, fleet::kCalibrationIdsFile, kConfig})
+      files.emplace_back(file);
     if (imatrix) files.emplace_back(fleet::kImatrixFile);
     return files;
   }

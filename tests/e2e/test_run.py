@@ -34,7 +34,7 @@ def test_writes_a_whole_checkpoint(result):
     out, _ = result
     names = {path.name for path in out.iterdir()}
     assert {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "generation_config.json",
-            "recipe.yaml", "report.json", "calibration_ids.npy"} <= names
+            "recipe.yaml", "report.json", "report.html", "calibration_ids.npy"} <= names
     assert "_calipress" not in names, "staging files were left behind"
 
 
