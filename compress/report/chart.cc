@@ -44,14 +44,16 @@ Axis LinearAxis(double least, double most, bool from_zero, int ticks) {
 }
 
 Axis LogAxis(double least, double most) {
-  const int first = static_cast<int>(std::floor(std::log10(least)));
-  const int last = std::max(first + 1, static_cast<int>(std::ceil(std::log10(most))));
   Axis axis;
   axis.logarithmic = true;
-  axis.low = std::pow(10.0, first);
-  axis.high = std::pow(10.0, last);
-  const int every = (last - first + 4) / 5;
+  axis.high = RoundStep(most);
+  // 1 / (1, 2 or 5 times a power) is 1, 5 or 2 times one.
+  axis.low = std::min(1 / RoundStep(1 / least), axis.high / 10);
+  const int first = static_cast<int>(std::ceil(std::log10(axis.low) - 1e-9));
+  const int last = static_cast<int>(std::floor(std::log10(axis.high) + 1e-9));
+  const int every = std::max(1, (last - first + 4) / 5);
   for (int power = first; power <= last; power += every) axis.ticks.push_back(std::pow(10.0, power));
+  if (axis.ticks.size() < 2) axis.ticks = {axis.low, axis.high};
   return axis;
 }
 

@@ -18,7 +18,7 @@ struct Axis {
 
 // Round ends and about `ticks` round ticks; from zero where `from_zero` and nothing is below.
 Axis LinearAxis(double least, double most, bool from_zero, int ticks);
-// Of positive values: from a power of ten to a power of ten.
+// Of positive values: ends are 1, 2 or 5 times a power of ten, ticks powers of ten where two or more lie between.
 Axis LogAxis(double least, double most);
 
 // "0.02", "1e-05": as few digits as tell ticks apart.

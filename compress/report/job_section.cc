@@ -15,6 +15,8 @@
 namespace calipress::report {
 namespace {
 
+// Labels that programs of this project put there.
+constexpr char kOwnLabels[] = "calipress.dev/";
 // Far past any recipe that people read.
 constexpr size_t kShownYaml = 256 * 1024;
 
@@ -67,6 +69,7 @@ std::string JobSection(const v1::CompressionJob& job) {
          false);
   }
   for (const auto& [key, value] : std::map<std::string, std::string>(job.labels().begin(), job.labels().end())) {
+    if (key.rfind(kOwnLabels, 0) == 0) continue;
     absl::StrAppend(&facts, "<dt>label</dt><dd><span class=\"path\">", Escaped(key), ": ", Escaped(value),
                     "</span></dd>\n");
   }

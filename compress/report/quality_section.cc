@@ -51,42 +51,57 @@ std::string WithError(double share, int64_t examples) {
 
 std::string Ratio(double value) { return Fixed(value, 4); }
 
-std::string TasksTable(const v1::Report& report) {
-  const auto any = [&](auto has) { return std::any_of(report.tasks().begin(), report.tasks().end(), has); };
-  const bool compared = any([](const v1::TaskResult& task) { return task.has_accuracy_original(); });
-  const bool choices = any([](const v1::TaskResult& task) { return task.has_accuracy_normalized(); });
-  const bool words = any([](const v1::TaskResult& task) { return task.has_perplexity(); });
+// Of one kind, with the kind's own second figure.
+struct SecondFigure {
+  const char* title;
+  std::string (*before)(const v1::TaskResult& task);
+  std::string (*after)(const v1::TaskResult& task);
+};
+
+std::string TasksTable(const char* title, const std::vector<const v1::TaskResult*>& tasks, const SecondFigure& second) {
+  if (tasks.empty()) return "";
+  const bool compared =
+      std::any_of(tasks.begin(), tasks.end(), [](const v1::TaskResult* task) { return task->has_accuracy_original(); });
   std::vector<HtmlTable::Column> columns = {{"task"}, {"domain"}, {"examples", true}};
-  const auto pair = [&](const char* title) {
-    if (compared) columns.push_back({absl::StrCat(title, " before"), true});
-    columns.push_back({compared ? "after" : title, true});
-  };
-  pair("accuracy");
-  if (compared) columns.push_back({"relative", true});
-  if (choices) pair("per byte");
-  if (words) pair("perplexity of a word");
+  if (compared) columns.push_back({"accuracy before", true});
+  columns.push_back({compared ? "after" : "accuracy", true});
+  if (compared) columns.insert(columns.end(), {{"relative", true}, {absl::StrCat(second.title, " before"), true}});
+  columns.push_back({compared ? "after" : second.title, true});
   HtmlTable table(columns);
-  for (const v1::TaskResult& task : report.tasks()) {
-    std::vector<std::string> row = {Escaped(task.name()), Escaped(task.domain()), Grouped(task.examples())};
+  for (const v1::TaskResult* task : tasks) {
+    std::vector<std::string> row = {Escaped(task->name()), Escaped(task->domain()), Grouped(task->examples())};
+    const bool before = task->has_accuracy_original();
+    if (compared) row.push_back(before ? WithError(task->accuracy_original(), task->examples()) : kNone);
+    row.push_back(WithError(task->accuracy(), task->examples()));
     if (compared) {
-      row.push_back(task.has_accuracy_original() ? WithError(task.accuracy_original(), task.examples()) : kNone);
+      row.push_back(before ? Ratio(task->accuracy() / task->accuracy_original()) : kNone);
+      row.push_back(before ? second.before(*task) : kNone);
     }
-    row.push_back(WithError(task.accuracy(), task.examples()));
-    if (compared) {
-      row.push_back(task.has_accuracy_original() ? Ratio(task.accuracy() / task.accuracy_original()) : kNone);
-    }
-    if (choices && compared) {
-      row.push_back(task.has_accuracy_normalized_original() ? Percent(task.accuracy_normalized_original()) : kNone);
-    }
-    if (choices) row.push_back(task.has_accuracy_normalized() ? Percent(task.accuracy_normalized()) : kNone);
-    if (words && compared) row.push_back(task.has_perplexity_original() ? Fixed(task.perplexity_original(), 2) : kNone);
-    if (words) row.push_back(task.has_perplexity() ? Fixed(task.perplexity(), 2) : kNone);
+    row.push_back(second.after(*task));
     table.Add(std::move(row));
   }
-  if (table.empty()) return "";
-  return absl::StrCat("<h3>Tasks</h3>\n", table.Render(),
-                      "<p class=\"note\">\xC2\xB1 is one standard error of so many examples. The same examples were "
-                      "asked before and after, so that a change is surer than that.</p>\n");
+  return absl::StrCat("<h3>", title, "</h3>\n", table.Render());
+}
+
+std::string TasksTables(const v1::Report& report) {
+  if (report.tasks_size() == 0) return "";
+  std::vector<const v1::TaskResult*> choices, words;
+  bool compared = false;
+  for (const v1::TaskResult& task : report.tasks()) {
+    (task.kind() == "last_word" ? words : choices).push_back(&task);
+    compared = compared || task.has_accuracy_original();
+  }
+  using Task = v1::TaskResult;
+  const SecondFigure per_byte = {"per byte",
+                                 [](const Task& task) { return Percent(task.accuracy_normalized_original()); },
+                                 [](const Task& task) { return Percent(task.accuracy_normalized()); }};
+  const SecondFigure perplexity = {"perplexity of a word",
+                                   [](const Task& task) { return Fixed(task.perplexity_original(), 2); },
+                                   [](const Task& task) { return Fixed(task.perplexity(), 2); }};
+  return absl::StrCat(TasksTable("Multiple choice", choices, per_byte), TasksTable("Last words", words, perplexity),
+                      "<p class=\"note\">\xC2\xB1 is one standard error of so many examples.",
+                      compared ? " The same ones were asked before and after: the change is surer than that." : "",
+                      "</p>\n");
 }
 
 std::string DomainsTable(const v1::Report& report) {
@@ -105,7 +120,7 @@ std::string DomainsTable(const v1::Report& report) {
 }  // namespace
 
 std::string QualitySection(const v1::Report& report) {
-  return Section("Quality", TextsTable(report) + TasksTable(report) + DomainsTable(report));
+  return Section("Quality", TextsTable(report) + TasksTables(report) + DomainsTable(report));
 }
 
 std::string WarningsSection(const v1::Report& report) {

@@ -21,19 +21,19 @@ h3 { font-size: .95rem; margin: 1.5rem 0 .4rem; }
 p { margin: .4rem 0; max-width: 44rem; }
 .soft, .note { color: var(--soft); }
 .note { font-size: .87rem; }
-.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(10.5rem, 1fr)); gap: 1px; margin: 1.75rem 0 0;
+.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(11.5rem, 1fr)); gap: 1px; margin: 1.75rem 0 0;
   background: var(--rule); border: 1px solid var(--rule); }
 .tile { background: var(--paper); padding: .8rem .9rem; }
-.tile b { display: block; font-size: 1.3rem; font-weight: 600; line-height: 1.3; white-space: nowrap; }
+.tile b { display: block; font-size: 1.2rem; font-weight: 600; line-height: 1.35; }
 .tile span { display: block; font-size: .82rem; color: var(--soft); overflow-wrap: anywhere; }
 .scroll { overflow-x: auto; margin: .5rem 0; }
-table { border-collapse: collapse; width: 100%; font-size: .9rem; }
+table { border-collapse: collapse; min-width: 50%; font-size: .9rem; }
 th { text-align: left; font-weight: 500; font-size: .8rem; color: var(--soft); vertical-align: bottom; }
-th, td { padding: .28rem .9rem .28rem 0; border-bottom: 1px solid var(--rule); }
-td { vertical-align: top; overflow-wrap: anywhere; }
+th, td { padding: .28rem 1.1rem .28rem 0; border-bottom: 1px solid var(--rule); }
+td { vertical-align: top; overflow-wrap: break-word; max-width: 28rem; }
 th:last-child, td:last-child { padding-right: 0; }
 .n { text-align: right; white-space: nowrap; }
-.path { font-family: ui-monospace, "SF Mono", Menlo, Consolas, "DejaVu Sans Mono", monospace; font-size: .85em; }
+.path { font-family: ui-monospace, "SF Mono", Menlo, Consolas, "DejaVu Sans Mono", monospace; font-size: .85em; overflow-wrap: anywhere; }
 dl { display: grid; grid-template-columns: minmax(9rem, max-content) 1fr; gap: .2rem 1.25rem; margin: .5rem 0;
   font-size: .9rem; }
 dt { color: var(--soft); }

@@ -181,14 +181,12 @@ evaluation:
     assert "evaluation.multiple_choice[0].max_examples" in refused.stderr
 
 
-# Figures of another program (README.md of the shared data): contexts are cut to 216 tokens behind <s> and choices to 39 where we keep
-# all 256 positions, and a choice is tokenized alone. Where nothing is cut (copa) the accuracies are equal.
-@pytest.mark.parametrize("name,accuracy,normalized,tolerance", [
-    ("copa", 0.62, 0.56, 0), ("piqa", 0.52, 0.51, 0.015), ("arc_easy", 0.27, 0.27, 0.01)])
-def test_known_figures(exact_model, name, accuracy, normalized, tolerance):
-    path = SHARED / "text" / "mc" / f"{name}.jsonl"
+def test_known_figures(exact_model):
+    """Of another program (README.md of the shared data), which cuts contexts to 216 tokens and choices to 39 and
+    tokenizes choices alone: nothing of which changes a row of copa."""
+    path = SHARED / "text" / "mc" / "copa.jsonl"
     if not path.exists():
         pytest.skip(f"{path} is not here: set CALIPRESS_SHARED to the shared data")
-    (task,) = evaluate(exact_model, "--multiple-choice", path, "--choice-fields", "query,choices,gold", "--max-examples", 400)
-    assert task["accuracy"] == pytest.approx(accuracy, abs=tolerance + 1e-9)
-    assert task["accuracy_normalized"] == pytest.approx(normalized, abs=tolerance + 1e-9)
+    (task,) = evaluate(exact_model, "--multiple-choice", path, "--choice-fields", "query,choices,gold")
+    assert int(task["examples"]) == 100
+    assert task["accuracy"] == 0.62 and task["accuracy_normalized"] == 0.56

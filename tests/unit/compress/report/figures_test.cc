@@ -86,7 +86,11 @@ TEST(LinearGrid, ByBlockAndKind) {
 
 TEST(Axes, AreRoundAndHoldEveryValue) {
   EXPECT_THAT(LinearAxis(0.3, 0.95, true, 4).ticks, ElementsAre(0, DoubleEq(0.5), 1));
-  EXPECT_THAT(LogAxis(0.004, 0.3).ticks, ElementsAre(DoubleEq(0.001), DoubleEq(0.01), DoubleEq(0.1), DoubleEq(1)));
+  EXPECT_THAT(LogAxis(0.004, 0.3).ticks, ElementsAre(DoubleEq(0.01), DoubleEq(0.1)));
+  EXPECT_DOUBLE_EQ(LogAxis(0.004, 0.3).low, 0.002);
+  EXPECT_DOUBLE_EQ(LogAxis(0.004, 0.3).high, 0.5);
+  EXPECT_THAT(LogAxis(0.3, 0.4).ticks, ElementsAre(DoubleEq(0.05), DoubleEq(0.5)));
+  EXPECT_LE(LogAxis(1e-300, 1e300).ticks.size(), 6u);
   for (const auto& [least, most] : {std::pair{5.0, 5.0}, {0.0, 0.0}, {-2.0, 3.0}, {1e-9, 1e9}, {14.0, 14.4}}) {
     const Axis axis = LinearAxis(least, most, false, 5);
     EXPECT_LE(axis.low, least + 1e-12);

@@ -181,6 +181,7 @@ TEST(ReportPage, OneModelAloneHasNoBefore) {
   v1::Report report;
   report.add_evaluations()->set_perplexity(12.5);
   auto* task = report.add_tasks();
+  task->set_kind("last_word");
   task->set_examples(10);
   task->set_accuracy(0.5);
   task->set_perplexity(30.25);
