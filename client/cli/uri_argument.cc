@@ -40,6 +40,8 @@ void MakeUrisAbsolute(v1::Recipe* recipe) {
   if (recipe->has_evaluation()) {
     v1::Evaluation* evaluation = recipe->mutable_evaluation();
     for (v1::Perplexity& text : *evaluation->mutable_perplexity()) text.set_uri(UriArgument(text.uri()));
+    for (v1::MultipleChoice& task : *evaluation->mutable_multiple_choice()) task.set_uri(UriArgument(task.uri()));
+    for (v1::LastWord& task : *evaluation->mutable_last_word()) task.set_uri(UriArgument(task.uri()));
     evaluation->set_reference(UriArgument(evaluation->reference()));
   }
 }

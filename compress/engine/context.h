@@ -30,11 +30,11 @@ struct OpenModel {
 absl::StatusOr<std::unique_ptr<OpenModel>> Open(storage::ObjectStore& store, const std::string& uri, at::Device device,
                                                 const v1::Recipe& recipe);
 
-class SourceBlocks;
+class OriginalBlocks;
 
 // What the runs of a study share on one stage.
 struct StudySetting {
-  SourceBlocks& source;  // the original model's blocks of this stage
+  OriginalBlocks& source;  // the original model's blocks of this stage
 };
 
 // What the phases of one stage share.
@@ -63,6 +63,8 @@ struct StageContext {
   // Whether hidden states enter the model here, and leave it here.
   bool first() const { return replicas() || leader(); }
   bool last() const { return replicas() || rank() + 1 == world_size(); }
+  // Whether this rank has the results of an evaluation: one rank tells them.
+  bool tells_scores() const { return replicas() ? leader() : last(); }
   // Whether this rank writes the block, of those that it has.
   bool Writes(int64_t block) const { return !replicas() || block % world_size() == rank(); }
   const v1::Recipe& recipe() const { return assignment.recipe(); }

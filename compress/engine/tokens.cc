@@ -25,17 +25,6 @@ constexpr int64_t kNoTokens = -1;
 constexpr int64_t kTokenizerLimit = 256 << 20;
 constexpr int64_t kGenerationConfigLimit = 1 << 20;
 
-absl::StatusOr<std::unique_ptr<tokenizer::Tokenizer>> OpenTokenizer(StageContext& context) {
-  const std::string uri = storage::JoinUri(context.model->uri, "tokenizer.json");
-  auto json = context.store().ReadAll(uri, kTokenizerLimit);
-  if (absl::IsNotFound(json.status())) {
-    return MakeError(absl::StatusCode::kNotFound, reason::kSourceModelNotFound, ErrorClass::kUser,
-                     "no " + storage::RedactUri(uri) + ", which text needs: add it, or give token_ids");
-  }
-  CALIPRESS_RETURN_IF_ERROR(json.status());
-  return tokenizer::Tokenizer::FromJson(*json);
-}
-
 at::Tensor ToTensor(const calibration::TokenMatrix& tokens, at::Device device) {
   return at::from_blob(const_cast<int64_t*>(tokens.ids.data()), {tokens.sequences, tokens.length}, at::kLong)
       .clone()
@@ -158,6 +147,17 @@ absl::Status MakeHere(StageContext& context, bool asks, SharedTokens* tokens) {
 }
 
 }  // namespace
+
+absl::StatusOr<std::unique_ptr<tokenizer::Tokenizer>> OpenTokenizer(StageContext& context) {
+  const std::string uri = storage::JoinUri(context.model->uri, "tokenizer.json");
+  auto json = context.store().ReadAll(uri, kTokenizerLimit);
+  if (absl::IsNotFound(json.status())) {
+    return MakeError(absl::StatusCode::kNotFound, reason::kSourceModelNotFound, ErrorClass::kUser,
+                     "no " + storage::RedactUri(uri) + ", which text needs: add it, or give token_ids");
+  }
+  CALIPRESS_RETURN_IF_ERROR(json.status());
+  return tokenizer::Tokenizer::FromJson(*json);
+}
 
 absl::StatusOr<SharedTokens> ShareCalibrationTokens(StageContext& context) {
   SharedTokens tokens;

@@ -200,14 +200,7 @@ v1::Recipe Resolve(const v1::Recipe& recipe, const arch::ArchSpec& spec) {
     if (output->format().empty() && !resolved.has_study()) output->set_format(DefaultFormat(resolved));
     if (!output->has_max_shard_bytes()) output->set_max_shard_bytes(checkpoint::kDefaultShardBytes);
   }
-  if (resolved.has_evaluation()) {
-    v1::Evaluation* evaluation = resolved.mutable_evaluation();
-    if (!evaluation->has_divergence()) evaluation->set_divergence(true);
-    for (v1::Perplexity& perplexity : *evaluation->mutable_perplexity()) {
-      if (perplexity.field().empty()) perplexity.set_field("text");
-      if (!perplexity.has_sequence_length()) perplexity.set_sequence_length(default_length);
-    }
-  }
+  if (resolved.has_evaluation()) ResolveEvaluation(default_length, resolved.mutable_evaluation());
   return resolved;
 }
 

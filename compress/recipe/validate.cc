@@ -95,7 +95,8 @@ class Validator {
     }
     if (!Evaluates(recipe_)) {
       Refuse(absl::StrCat(path, ".evaluation"),
-             "a job without an output only evaluates, and needs at least one entry in evaluation.perplexity");
+             "a job without an output only evaluates, and needs at least one entry in evaluation.perplexity, "
+             "evaluation.multiple_choice or evaluation.last_word");
     }
   }
 

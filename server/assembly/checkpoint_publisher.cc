@@ -17,9 +17,10 @@
 #include "compress/checkpoint/publication/marker.h"
 #include "compress/checkpoint/publication/source_files.h"
 #include "compress/checkpoint/safetensors.h"
+#include "compress/recipe/recipe_yaml.h"
+#include "compress/report/page.h"
 #include "server/assembly/expected_tensors.h"
 #include "server/assembly/message_json.h"
-#include "server/assembly/recipe_yaml.h"
 #include "server/assembly/shards.h"
 #include "server/assembly/study_files.h"
 #include "server/fleet/staging.h"
@@ -31,6 +32,7 @@ constexpr char kConfig[] = "config.json";
 constexpr char kIndex[] = "model.safetensors.index.json";
 constexpr char kRecipe[] = "recipe.yaml";
 constexpr char kReport[] = "report.json";
+constexpr char kPage[] = "report.html";
 constexpr int64_t kLargestConfig = 4 << 20;
 constexpr int64_t kLargestReport = 256 << 20;
 
@@ -50,7 +52,8 @@ struct Checkpoint {
     std::vector<std::string> files = copies;
     for (const auto& shard : shards) files.push_back(shard.file());
     if (!repeated_config.empty()) files.push_back(repeated_config);
-    for (const char* file : {kIndex, kRecipe, kReport, fleet::kCalibrationIdsFile, kConfig}) files.emplace_back(file);
+    for (const char* file : {kIndex, kRecipe, kReport, kPage, fleet::kCalibrationIdsFile, kConfig})
+      files.emplace_back(file);
     if (imatrix) files.emplace_back(fleet::kImatrixFile);
     for (const auto& [name, text] : study) files.push_back(name);
     return files;
@@ -170,12 +173,13 @@ absl::Status WriteBesides(storage::ObjectStore& store, const v1::CompressionJob&
   for (const std::string& name : checkpoint.copies) {
     CALIPRESS_RETURN_IF_ERROR(checkpoint::CopyFile(store, job.model(), job.output(), name));
   }
-  CALIPRESS_RETURN_IF_ERROR(store.WriteAll(target(kRecipe), RecipeYaml(job.recipe())));
+  CALIPRESS_RETURN_IF_ERROR(store.WriteAll(target(kRecipe), recipe::RecipeYaml(job.recipe())));
   if (checkpoint.ids_staged) {
     CALIPRESS_RETURN_IF_ERROR(MoveOver(store, *checkpoint.ids_staged, target(fleet::kCalibrationIdsFile)));
   }
   if (checkpoint.imatrix) CALIPRESS_RETURN_IF_ERROR(MoveImatrix(store, job));
   for (const auto& [name, text] : checkpoint.study) CALIPRESS_RETURN_IF_ERROR(store.WriteAll(target(name), text));
+  CALIPRESS_RETURN_IF_ERROR(store.WriteAll(target(kPage), report::ReportPage(job, report)));
   CALIPRESS_ASSIGN_OR_RETURN(const std::string json, MessageJson(report));
   return store.WriteAll(target(kReport), json);
 }
@@ -231,6 +235,7 @@ absl::Status PublishTables(storage::ObjectStore& store, const v1::CompressionJob
   for (const auto& [name, text] : files) {
     CALIPRESS_RETURN_IF_ERROR(store.WriteAll(storage::JoinUri(job.output(), name), text));
   }
+  CALIPRESS_RETURN_IF_ERROR(store.WriteAll(storage::JoinUri(job.output(), kPage), report::ReportPage(job, report)));
   CALIPRESS_ASSIGN_OR_RETURN(const std::string json, MessageJson(report));
   return store.WriteAll(storage::JoinUri(job.output(), kReport), json);
 }

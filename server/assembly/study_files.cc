@@ -3,10 +3,10 @@
 #include "absl/strings/str_cat.h"
 #include "compress/base/error.h"
 #include "compress/base/status_macros.h"
+#include "compress/recipe/recipe_yaml.h"
 #include "compress/recipe/study.h"
 #include "compress/study/tables.h"
 #include "server/assembly/message_json.h"
-#include "server/assembly/recipe_yaml.h"
 
 namespace calipress::assembly {
 

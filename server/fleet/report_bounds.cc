@@ -100,6 +100,13 @@ void BoundStage(worker::v1::StageState* stage) {
   CutList(outcome->mutable_evaluations(), kEvaluations);
   for (v1::EvaluationResult& evaluation : *outcome->mutable_evaluations()) {
     CutString(evaluation.mutable_name(), kLineLimit);
+    CutString(evaluation.mutable_domain(), kLineLimit);
+  }
+  CutList(outcome->mutable_tasks(), kEvaluations);
+  for (v1::TaskResult& task : *outcome->mutable_tasks()) {
+    CutString(task.mutable_name(), kLineLimit);
+    CutString(task.mutable_kind(), kIdLimit);
+    CutString(task.mutable_domain(), kLineLimit);
   }
   CutList(outcome->mutable_layer_ratios(), kLayerRatios);
   for (v1::LayerRatio& ratio : *outcome->mutable_layer_ratios()) CutString(ratio.mutable_pattern(), kIdLimit);

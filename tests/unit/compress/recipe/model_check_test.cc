@@ -243,7 +243,7 @@ steps:
     rtn: {bits: 8, group_size: 128, symmetric: true, type: int, strategy: group, activations: none, observer: minmax}
 output: {format: compressed-tensors, max_shard_bytes: 5000000000}
 evaluation:
-  perplexity: [{name: a, uri: a.txt, field: text, sequence_length: 512}]
+  perplexity: [{name: a, uri: a.txt, field: text, sequence_length: 512, domain: general}]
   divergence: true
 propagation: compressed
 )");
