@@ -21,7 +21,10 @@ absl::StatusOr<v1::CompressionJob> FollowJob(client::CompressionClient* client, 
 int ShowOutcome(const v1::CompressionJob& job, bool json, const Console& console) {
   if (json) console.out << OutcomeJsonLine(job) << std::endl;
   if (job.state() == v1::CompressionJob::SUCCEEDED) {
-    if (!json && !job.output().empty()) console.out << "written   " << storage::RedactUri(job.output()) << "\n";
+    if (!json && !job.output().empty()) {
+      console.out << "written   " << storage::RedactUri(job.output()) << "\n"
+                  << "report    " << storage::RedactUri(storage::JoinUri(job.output(), "report.html")) << "\n";
+    }
     if (!json) console.out << ReportText(job.report()) << std::flush;
   } else if (job.has_error()) {
     console.err << ErrorText(client::FromRpcStatus(job.error())) << std::flush;

@@ -30,11 +30,18 @@ void MakeUrisAbsolute(v1::Recipe* recipe) {
         prefixes->set_uri(UriArgument(prefixes->uri()));
       }
       if (source.has_token_ids()) source.mutable_token_ids()->set_uri(UriArgument(source.token_ids().uri()));
+      if (source.has_instructions()) source.mutable_instructions()->set_uri(UriArgument(source.instructions().uri()));
+      if (source.has_prefix_generated()) {
+        auto* prefixes = source.mutable_prefix_generated()->mutable_prefixes();
+        prefixes->set_uri(UriArgument(prefixes->uri()));
+      }
     }
   }
   if (recipe->has_evaluation()) {
     v1::Evaluation* evaluation = recipe->mutable_evaluation();
     for (v1::Perplexity& text : *evaluation->mutable_perplexity()) text.set_uri(UriArgument(text.uri()));
+    for (v1::MultipleChoice& task : *evaluation->mutable_multiple_choice()) task.set_uri(UriArgument(task.uri()));
+    for (v1::LastWord& task : *evaluation->mutable_last_word()) task.set_uri(UriArgument(task.uri()));
     evaluation->set_reference(UriArgument(evaluation->reference()));
   }
 }

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <memory>
-#include <numeric>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -12,6 +12,8 @@
 #include "compress/base/random.h"
 #include "compress/base/status_macros.h"
 #include "compress/calibration/documents.h"
+#include "compress/calibration/draw_order.h"
+#include "compress/calibration/filter.h"
 #include "compress/calibration/id_range.h"
 #include "compress/calibration/self_generated_source.h"
 
@@ -26,26 +28,17 @@ absl::Status TooLittle(const std::string& message) { return UserError(reason::kI
 // The beginnings of documents, in shuffled order.
 class Prefixes {
  public:
-  static absl::StatusOr<Prefixes> Open(const v1::PrefixGeneratedSource& source, const v1::Calibration& calibration,
+  static absl::StatusOr<Prefixes> Open(const v1::PrefixGeneratedSource& source, const SourceRequest& request,
                                        const SourceContext& context) {
-    Prefixes prefixes(context, source.prefix_tokens());
-    CALIPRESS_ASSIGN_OR_RETURN(prefixes.documents_,
+    CALIPRESS_ASSIGN_OR_RETURN(auto documents,
                                Documents::Open(context.store, source.prefixes().uri(), source.prefixes().field()));
-    std::vector<int64_t> order(prefixes.documents_->size());
-    std::iota(order.begin(), order.end(), int64_t{0});
-    RandomStream random(calibration.seed(), 0);
-    const uint64_t of = std::max(1, calibration.draw().of());
-    for (size_t place = 0; place < order.size(); ++place) {
-      std::swap(order[place], order[place + random.Below(order.size() - place)]);
-      if (place % of == static_cast<uint64_t>(calibration.draw().index())) prefixes.order_.push_back(order[place]);
-    }
-    return prefixes;
+    return Prefixes(std::move(documents), source.prefix_tokens(), request, context);
   }
 
   // Adds up to `count` more; fewer where the documents end.
   absl::Status Take(int64_t count, std::vector<std::vector<int64_t>>* prefixes) {
-    for (; count > 0 && next_ < order_.size(); ++next_) {
-      CALIPRESS_ASSIGN_OR_RETURN(const std::string text, documents_->Read(order_[next_]));
+    while (count > 0 && !order_.empty()) {
+      CALIPRESS_ASSIGN_OR_RETURN(const std::string text, documents_->Read(order_.Next()));
       auto ids = context_.tokenizer->Encode(text, /*add_special_tokens=*/true);
       if (!ids.ok()) return Annotate(ids.status(), documents_->name());
       CALIPRESS_RETURN_IF_ERROR(CheckTokenizerIds(*ids, context_.vocabulary));
@@ -63,32 +56,67 @@ class Prefixes {
   // "train.jsonl has 12 documents (of this draw), 3 of them shorter than the 64 tokens of a prefix"
   std::string Told() const {
     return absl::StrCat(documents_->name(), " has ", order_.size(), " documents",
-                        order_.size() < static_cast<size_t>(documents_->size()) ? " for this draw" : "", ", ",
-                        too_short_, " of them shorter than the ", tokens_, " tokens of a prefix");
+                        order_.size() < documents_->size() ? " for this draw" : "", ", ", too_short_,
+                        " of them shorter than the ", tokens_, " tokens of a prefix");
   }
 
  private:
-  Prefixes(const SourceContext& context, int64_t tokens) : context_(context), tokens_(tokens) {}
+  Prefixes(std::unique_ptr<Documents> documents, int64_t tokens, const SourceRequest& request,
+           const SourceContext& context)
+      : context_(context), tokens_(tokens), documents_(std::move(documents)), order_(documents_->size(), request) {}
 
   const SourceContext& context_;
   const int64_t tokens_;
   std::unique_ptr<Documents> documents_;
-  std::vector<int64_t> order_;
-  size_t next_ = 0;
+  DrawOrder order_;
   int64_t too_short_ = 0;
 };
 
-// Those below the quantile of all perplexities, decoded, in the order in which they were written.
-absl::StatusOr<std::vector<std::string>> Keep(const std::vector<ScoredSequence>& written, double drop_share,
-                                              const tokenizer::Tokenizer& tokenizer) {
-  std::vector<double> perplexities;
-  for (const ScoredSequence& text : written) perplexities.push_back(text.Perplexity());
-  const double limit = drop_share > 0.0 ? Quantile(perplexities, 1.0 - drop_share) : HUGE_VAL;
-  std::vector<std::string> kept;
-  for (size_t i = 0; i < written.size(); ++i) {
-    if (perplexities[i] >= limit) continue;
-    CALIPRESS_ASSIGN_OR_RETURN(kept.emplace_back(), tokenizer.Decode(written[i].ids, /*skip_special_tokens=*/true));
+// Texts that were written, one by one.
+class WrittenTexts : public ItemStream {
+ public:
+  explicit WrittenTexts(const std::vector<ScoredSequence>& texts) : texts_(texts) {}
+  absl::StatusOr<std::optional<Item>> Next() override {
+    if (next_ == texts_.size()) return std::nullopt;
+    Item item{.number = static_cast<int64_t>(next_), .ids = texts_[next_].ids};
+    ++next_;
+    return item;
   }
+
+ private:
+  const std::vector<ScoredSequence>& texts_;
+  size_t next_ = 0;
+};
+
+// What stays of the texts, in the order in which they were written.
+struct KeptTexts {
+  std::vector<std::string> texts;
+  int64_t filtered = 0;
+  std::string account;  // of the filter
+};
+
+// Those that the filter keeps, and of these those below the quantile of their perplexities; decoded.
+absl::StatusOr<KeptTexts> Keep(const std::vector<ScoredSequence>& written, double drop_share,
+                               const SourceRequest& request, const SourceContext& context) {
+  WrittenTexts all(written);
+  FilteredStream items(all, request.filter, request.length, context.model);
+  std::vector<int64_t> numbers;
+  std::vector<double> perplexities;
+  for (;;) {
+    CALIPRESS_ASSIGN_OR_RETURN(const std::optional<Item> item, items.Next());
+    if (!item) break;
+    numbers.push_back(item->number);
+    perplexities.push_back(written[item->number].Perplexity());
+  }
+  const double limit = drop_share > 0.0 ? Quantile(perplexities, 1.0 - drop_share) : HUGE_VAL;
+  KeptTexts kept;
+  for (size_t i = 0; i < numbers.size(); ++i) {
+    if (perplexities[i] >= limit) continue;
+    CALIPRESS_ASSIGN_OR_RETURN(kept.texts.emplace_back(),
+                               context.tokenizer->Decode(written[numbers[i]].ids, /*skip_special_tokens=*/true));
+  }
+  kept.filtered = static_cast<int64_t>(written.size() - kept.texts.size());
+  kept.account = items.Account();
   return kept;
 }
 
@@ -110,10 +138,10 @@ absl::StatusOr<std::vector<int64_t>> Tokenize(const std::vector<std::string>& te
   return row;
 }
 
-GenerationRequest MakeRequest(const v1::PrefixGeneratedSource& source, const v1::Calibration& calibration,
+GenerationRequest MakeRequest(const v1::PrefixGeneratedSource& source, const SourceRequest& wanted,
                               const SourceContext& context) {
   GenerationRequest request;
-  request.seed = calibration.seed();
+  request.seed = wanted.seed;
   request.tokens = source.prefix_tokens() + source.max_new_tokens();
   request.initial_temperature = request.final_temperature = source.temperature();
   request.top_p = source.top_p();
@@ -139,24 +167,25 @@ double Quantile(std::vector<double> values, double share) {
   return values[below] + (place - static_cast<double>(below)) * (values[below + 1] - values[below]);
 }
 
-absl::StatusOr<TokenMatrix> TokensFromPrefixes(const v1::PrefixGeneratedSource& source,
-                                               const v1::Calibration& calibration, const SourceContext& context) {
+absl::StatusOr<SourceTokens> TokensFromPrefixes(const v1::PrefixGeneratedSource& source, const SourceRequest& wanted,
+                                                const SourceContext& context) {
   if (context.model == nullptr || context.tokenizer == nullptr) {
     return DefectError("a prefix-generated source without a model or a tokenizer");
   }
-  const int64_t length = calibration.sequence_length();
+  const int64_t length = wanted.length;
   if (std::max<int64_t>(length, source.prefix_tokens() + source.max_new_tokens()) > context.max_positions) {
     return TooLittle(absl::StrCat("prefix_generated: sequences of ", length, " tokens, and texts of ",
                                   source.prefix_tokens(), " and ", source.max_new_tokens(),
                                   " more, are longer than the model's ", context.max_positions, " positions"));
   }
-  CALIPRESS_ASSIGN_OR_RETURN(Prefixes prefixes, Prefixes::Open(source, calibration, context));
+  CALIPRESS_ASSIGN_OR_RETURN(Prefixes prefixes, Prefixes::Open(source, wanted, context));
   const bool window = source.prefixes().layout() == v1::TEXT_LAYOUT_WINDOW;
-  const int64_t needed = calibration.samples() * length;
+  const int64_t needed = wanted.sequences * length;
   const int64_t least = source.has_texts() && window ? length : needed;
-  GenerationRequest request = MakeRequest(source, calibration, context);
+  GenerationRequest request = MakeRequest(source, wanted, context);
 
   std::vector<ScoredSequence> written;
+  KeptTexts kept;
   std::vector<int64_t> row;
   int64_t texts = source.has_texts() ? source.texts() : TextsFor(needed, request.tokens, source.drop_share());
   while (texts > 0) {
@@ -169,41 +198,42 @@ absl::StatusOr<TokenMatrix> TokensFromPrefixes(const v1::PrefixGeneratedSource& 
           written.empty()
               ? ""
               : absl::StrCat(" (the ", written.size(), " texts that the model wrote have ", row.size(), " tokens, and ",
-                             calibration.samples(), " samples of ", length, " need ", needed, ")"),
+                             wanted.sequences, " samples of ", length, " need ", needed, ")"),
           ". Give more documents, or lower texts, prefix_tokens or calibration.samples"));
     }
     request.sequences = found;
-    request.first_stream = FirstStream(calibration) + kFirstTextStream + written.size();
+    request.first_stream = FirstStream(wanted) + kFirstTextStream + written.size();
     CALIPRESS_ASSIGN_OR_RETURN(auto round, context.model->Generate(request));
     written.insert(written.end(), std::make_move_iterator(round.begin()), std::make_move_iterator(round.end()));
-    CALIPRESS_ASSIGN_OR_RETURN(const auto kept, Keep(written, source.drop_share(), *context.tokenizer));
-    CALIPRESS_ASSIGN_OR_RETURN(row, Tokenize(kept, window, context));
+    CALIPRESS_ASSIGN_OR_RETURN(kept, Keep(written, source.drop_share(), wanted, context));
+    CALIPRESS_ASSIGN_OR_RETURN(row, Tokenize(kept.texts, window, context));
     const auto have = static_cast<int64_t>(row.size());
     texts = 0;
     if (have >= least) break;
     if (source.has_texts()) {
-      return TooLittle(absl::StrCat("prefix_generated: the ", kept.size(), " of ", written.size(),
-                                    " texts that were kept have ", have, " tokens, and ", calibration.samples(),
-                                    " samples of ", length, " need ", least, "; raise texts, or leave it out"));
+      return TooLittle(absl::StrCat("prefix_generated: the ", kept.texts.size(), " of ", written.size(),
+                                    " texts that were kept have ", have, " tokens, and ", wanted.sequences,
+                                    " samples of ", length, " need ", least, kept.account,
+                                    "; raise texts, or leave it out"));
     }
-    texts = TextsFor(needed - have, static_cast<double>(have) / static_cast<double>(std::max<size_t>(1, kept.size())),
-                     source.drop_share());
+    texts =
+        TextsFor(needed - have, static_cast<double>(have) / static_cast<double>(std::max<size_t>(1, kept.texts.size())),
+                 source.drop_share());
   }
 
-  TokenMatrix tokens;
-  tokens.sequences = calibration.samples();
-  tokens.length = length;
+  SourceTokens tokens{.sequences = wanted.sequences, .length = length, .ids = {}};
+  tokens.documents = static_cast<int64_t>(written.size());
+  tokens.filtered = kept.filtered;
   if (!window) {
     row.resize(needed);
     tokens.ids = std::move(row);
     return tokens;
   }
-  const uint64_t first = FirstStream(calibration) + kFirstWindowStream;
+  const uint64_t first = FirstStream(wanted) + kFirstWindowStream;
   for (int64_t i = 0; i < tokens.sequences; ++i) {
     const auto begin =
         row.begin() +
-        static_cast<int64_t>(
-            RandomStream(calibration.seed(), first + i).Below(row.size() - static_cast<size_t>(length) + 1));
+        static_cast<int64_t>(RandomStream(wanted.seed, first + i).Below(row.size() - static_cast<size_t>(length) + 1));
     tokens.ids.insert(tokens.ids.end(), begin, begin + length);
   }
   return tokens;

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <deque>
 #include <memory>
@@ -13,6 +14,12 @@
 
 namespace calipress::engine {
 
+// A micro-batch.
+struct BatchShape {
+  int64_t rows = 0;
+  int64_t length = 0;  // tokens of each
+};
+
 // Shapes of the micro-batches of [sequences, length]: all of `rows` sequences but perhaps the last.
 struct MicroBatches {
   int64_t sequences = 0;
@@ -21,6 +28,7 @@ struct MicroBatches {
   int64_t count() const { return sequences == 0 ? 0 : (sequences + rows - 1) / rows; }
   int64_t first(int64_t index) const { return index * rows; }
   int64_t size(int64_t index) const { return std::min(rows, sequences - index * rows); }
+  std::vector<BatchShape> shapes() const;
 };
 
 // Hidden states of one model: `features` columns of `options` (dtype, device) per token.
@@ -34,7 +42,7 @@ struct HiddenLane {
 // before. Not thread-safe.
 class HiddenReceiver {
  public:
-  HiddenReceiver(collective::Group& group, ActivityLedger& activities, MicroBatches batches,
+  HiddenReceiver(collective::Group& group, ActivityLedger& activities, std::vector<BatchShape> batches,
                  std::vector<HiddenLane> lanes);
   // The next lane of the micro-batch, or the first of the next one: [rows, length, features].
   absl::StatusOr<at::Tensor> Next();
@@ -44,7 +52,7 @@ class HiddenReceiver {
 
   collective::Group& group_;
   ActivityLedger& activities_;
-  MicroBatches batches_;
+  std::vector<BatchShape> batches_;
   std::vector<HiddenLane> lanes_;
   int64_t posted_ = 0;
   std::deque<std::pair<at::Tensor, std::unique_ptr<collective::Transfer>>> pending_;
@@ -55,6 +63,9 @@ class HiddenSender {
  public:
   HiddenSender(collective::Group& group, ActivityLedger& activities) : group_(group), activities_(activities) {}
   absl::Status Put(at::Tensor hidden);
+  // Zeros for all micro-batches of one lane that have not been put yet: what a stage owes the next one when it gives
+  // up.
+  absl::Status PutRest(const MicroBatches& batches, const HiddenLane& lane);
   // Waits for all.
   absl::Status Drain();
 
@@ -64,6 +75,7 @@ class HiddenSender {
   static constexpr size_t kUnderWay = 4;
   collective::Group& group_;
   ActivityLedger& activities_;
+  int64_t put_ = 0;
   std::deque<std::unique_ptr<collective::Transfer>> pending_;
 };
 

@@ -11,12 +11,12 @@
 #include <c10/util/Exception.h>
 
 #include "compress/evaluate/divergence_rows.h"
+#include "compress/evaluate/logit_rows.h"
 
 namespace calipress::evaluate {
 namespace {
 
 constexpr int64_t kChunkBytes = 64 << 20;  // of fp32 copies
-constexpr double kLowestLogit = -1e30;
 constexpr double kLn2 = 0.693147180559945309417;
 
 // Predicted positions of one window: logits [positions, vocabulary], the token that came [positions].
@@ -24,32 +24,6 @@ struct Window {
   at::Tensor logits;
   at::Tensor reference;  // may be undefined
   at::Tensor targets;
-};
-
-// Rows of one window in fp32, by view where the tensor is fp32 and by one row's copy where it is bf16.
-class Rows {
- public:
-  Rows() = default;
-  explicit Rows(const at::Tensor& logits) : size_(logits.size(1)), stride_(logits.stride(0)) {
-    if (logits.scalar_type() == at::kBFloat16) {
-      bits_ = static_cast<const uint16_t*>(logits.const_data_ptr());
-    } else {
-      values_ = logits.const_data_ptr<float>();
-    }
-  }
-
-  const float* Row(int64_t index, std::vector<float>* buffer) const {
-    if (values_ != nullptr) return values_ + index * stride_;
-    buffer->resize(size_);
-    WidenBfloat16(bits_ + index * stride_, size_, buffer->data());
-    return buffer->data();
-  }
-
- private:
-  int64_t size_ = 0;
-  int64_t stride_ = 0;
-  const float* values_ = nullptr;
-  const uint16_t* bits_ = nullptr;
 };
 
 struct PositionScore {
@@ -64,8 +38,8 @@ void ScoreOnCpu(const Window& window, TextScore* score) {
   const int64_t positions = window.logits.size(0);
   const int64_t vocabulary = window.logits.size(1);
   const bool compare = window.reference.defined();
-  const Rows test_rows(window.logits);
-  const Rows reference_rows = compare ? Rows(window.reference) : Rows();
+  const LogitRows test_rows(window.logits);
+  const LogitRows reference_rows = compare ? LogitRows(window.reference) : LogitRows();
   const int64_t* targets = window.targets.const_data_ptr<int64_t>();
   std::vector<PositionScore> scores(positions);
   at::parallel_for(0, positions, 1, [&](int64_t begin, int64_t end) {
@@ -94,11 +68,6 @@ void ScoreOnCpu(const Window& window, TextScore* score) {
   }
 }
 
-// A logit of -inf counts as kLowestLogit: 0 * inf would be NaN below.
-at::Tensor LogProbabilities(const at::Tensor& logits) {
-  return at::log_softmax(logits.to(at::kFloat).clamp_min(kLowestLogit), 1);
-}
-
 double SumOfChosen(const at::Tensor& log_probabilities, const at::Tensor& targets) {
   return log_probabilities.gather(1, targets.unsqueeze(1)).sum(at::kDouble).item<double>();
 }
@@ -116,11 +85,6 @@ void ScoreByOperations(const Window& window, TextScore* score) {
   const at::Tensor log_m = at::logaddexp(log_p, log_q).sub_(kLn2);
   const at::Tensor twice = (p * (log_p - log_m)).sum(1) + (q * (log_q - log_m)).sum(1);
   score->js += twice.to(at::kDouble).mul_(0.5).clamp_(0, kLn2).sum().item<double>();
-}
-
-bool HasKernel(const at::Tensor& logits) {
-  const bool dtype = logits.scalar_type() == at::kFloat || logits.scalar_type() == at::kBFloat16;
-  return logits.is_cpu() && dtype && logits.stride(2) == 1;
 }
 
 void Check(const at::Tensor& logits, const at::Tensor& reference, const at::Tensor& ids) {
@@ -147,7 +111,7 @@ void ScoreLogits(const at::Tensor& logits, const at::Tensor& reference, const at
   Check(logits, reference, ids);
   const int64_t length = ids.size(1);
   if (length < 2) return;
-  const bool kernel = HasKernel(logits) && (!reference.defined() || HasKernel(reference));
+  const bool kernel = HasRowKernel(logits) && (!reference.defined() || HasRowKernel(reference));
   // log-probabilities, probabilities and temporaries of both models.
   const int64_t copies = reference.defined() ? 8 : 2;
   const int64_t row_bytes = copies * static_cast<int64_t>(sizeof(float)) * logits.size(2);

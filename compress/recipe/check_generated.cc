@@ -97,13 +97,4 @@ void CheckGeneratedForModel(const v1::Recipe& recipe, int64_t max_positions, con
   }
 }
 
-bool NeedsTokenizer(const v1::CalibrationSource& source) {
-  return source.has_text() || source.has_prefix_generated() ||
-         source.self_generated().first_tokens() == v1::FIRST_TOKENS_STOP_WORDS;
-}
-
-bool AsksModel(const v1::CalibrationSource& source) {
-  return source.has_self_generated() || source.has_prefix_generated();
-}
-
 }  // namespace calipress::recipe

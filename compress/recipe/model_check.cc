@@ -304,9 +304,8 @@ class ModelCheck {
 
   void CheckLengths(const std::string& path) {
     CheckLength(absl::StrCat(path, ".calibration.sequence_length"), recipe_.calibration().sequence_length());
-    CheckGeneratedForModel(recipe_, spec_.max_positions, path, [this](std::string field, std::string what) {
-      Refuse(std::move(field), std::move(what));
-    });
+    CheckGeneratedForModel(recipe_, spec_.max_positions, path,
+                           [this](std::string field, std::string what) { Refuse(std::move(field), std::move(what)); });
     for (int i = 0; i < recipe_.evaluation().perplexity_size(); ++i) {
       CheckLength(absl::StrCat(path, ".evaluation.perplexity[", i, "].sequence_length"),
                   recipe_.evaluation().perplexity(i).sequence_length());
@@ -326,7 +325,14 @@ class ModelCheck {
 
 std::vector<FieldViolation> ValidateForModel(const v1::Recipe& recipe, const arch::ArchSpec& spec,
                                              std::string_view prefix) {
-  return ModelCheck(recipe, spec).Run(std::string(prefix));
+  const std::string path(prefix);
+  std::vector<FieldViolation> violations = ModelCheck(recipe, spec).Run(path);
+  if (!recipe.has_study()) return violations;
+  for (FieldViolation& violation :
+       OfStudyParts(recipe, path, [&](const v1::Recipe& run) { return ModelCheck(run, spec).Run(path); })) {
+    violations.push_back(std::move(violation));
+  }
+  return violations;
 }
 
 }  // namespace calipress::recipe

@@ -105,12 +105,16 @@ int64_t CompressBytes(const v1::CompressionJob& job, const SourceModel& model, c
 }
 
 int64_t EvaluateBytes(const v1::Recipe& recipe, const SourceModel& model) {
-  int64_t most = 0;
-  for (const v1::Perplexity& text : recipe.evaluation().perplexity()) {
-    const int64_t length = text.sequence_length();
+  const auto bytes_at = [&](int64_t length) {
     const int64_t tokens = std::max(length, kLogitTokens);
-    most = std::max(most,
-                    ForwardBytes(model.spec, tokens, length) + kLogitCopies * tokens * model.spec.vocabulary * kFloat);
+    return ForwardBytes(model.spec, tokens, length) + kLogitCopies * tokens * model.spec.vocabulary * kFloat;
+  };
+  const v1::Evaluation& evaluation = recipe.evaluation();
+  int64_t most = 0;
+  for (const v1::Perplexity& text : evaluation.perplexity()) most = std::max(most, bytes_at(text.sequence_length()));
+  // Rows of tasks are as long as they are; few have more tokens than a micro-batch.
+  if (evaluation.multiple_choice_size() + evaluation.last_word_size() > 0) {
+    most = std::max(most, bytes_at(std::min(model.spec.max_positions, kLogitTokens)));
   }
   return most;
 }

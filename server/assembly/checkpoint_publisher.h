@@ -12,8 +12,11 @@ namespace calipress::assembly {
 //
 //   model.safetensors | model-0000i-of-0000n.safetensors + model.safetensors.index.json
 //   tokenizer, chat template, generation defaults, code and licence of the source
-//   recipe.yaml  report.json  calibration_ids.npy  imatrix.gguf (where the recipe asks for it)
+//   recipe.yaml  report.json  report.html  calibration_ids.npy  imatrix.gguf (where the recipe asks for it)
 //   config.json                                      <- last
+//
+// A study adds study.csv, study_runs.csv, study.json, study.md and study.yaml; one that keeps no run publishes these
+// and report.json alone.
 //
 // A loader starts at config.json, so that it finds a whole checkpoint or none. Weights are moved, never read.
 // Thread-safe as far as the store is; `store` outlives it.

@@ -15,12 +15,12 @@ class Publisher {
  public:
   virtual ~Publisher() = default;
 
-  // Makes the output visible: index, configs, tokenizer files, recipe and report.json beside the workers' shards, by
-  // condition (readers see a whole checkpoint or none). `outcomes` are those of the last attempt's ranks, in rank
-  // order; `blocks` are all finished blocks in block order (with their linears). A job without output has neither
+  // Makes the output visible: index, configs, tokenizer files, recipe, report.json and report.html beside the workers'
+  // shards, by condition (readers see a whole checkpoint or none). `outcomes` are those of the last attempt's ranks, in
+  // rank order; `blocks` are all finished blocks in block order (with their linears). A job without output has neither
   // shards nor blocks and publishes nothing: only the report is completed.
   //
-  // `report` arrives with everything that workers reported: phases, linears, evaluations, calibration, warnings,
+  // `report` arrives with everything that workers reported: phases, linears, evaluations, tasks, calibration, warnings,
   // peak_memory_bytes, and total_seconds up to now. Publish adds source_bytes, output_bytes and what it did itself.
   //
   // Idempotent: the coordinator may die at any point and call it again for the same job (same uid, same outcomes),

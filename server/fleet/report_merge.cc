@@ -53,6 +53,7 @@ v1::Report MergeReports(const std::vector<worker::v1::StageState>& ranks, const 
   for (const worker::v1::StageState& rank : ranks) {
     const worker::v1::StageOutcome& outcome = rank.outcome();
     report.mutable_evaluations()->MergeFrom(outcome.evaluations());
+    report.mutable_tasks()->MergeFrom(outcome.tasks());
     report.mutable_layer_ratios()->MergeFrom(outcome.layer_ratios());
     if (outcome.has_calibration() && !report.has_calibration()) *report.mutable_calibration() = outcome.calibration();
     for (const std::string& warning : outcome.warnings()) {

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from xml.etree import ElementTree
 
 import pytest
 
@@ -34,7 +35,7 @@ def test_writes_a_whole_checkpoint(result):
     out, _ = result
     names = {path.name for path in out.iterdir()}
     assert {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "generation_config.json",
-            "recipe.yaml", "report.json", "calibration_ids.npy"} <= names
+            "recipe.yaml", "report.json", "report.html", "calibration_ids.npy"} <= names
     assert "_calipress" not in names, "staging files were left behind"
 
 
@@ -58,6 +59,23 @@ def test_report_tells_what_happened(result):
     assert warning.startswith("group size 128 does not fit tensor parallelism over 4, 8 devices")
     for word in ("perplexity", "heldout", "compress", "tensor parallelism"):
         assert word in done.stdout
+
+
+def test_the_report_page_needs_nothing_but_itself(result):
+    out, done = result
+    page = (out / "report.html").read_text()
+    assert str(out / "report.html") in done.stdout
+    root = ElementTree.fromstring(page)  # HTML that is XML too: no parser reads it in its own way
+    tags = [element.tag.rsplit("}", 1)[-1] for element in root.iter()]
+    assert not {"script", "link", "img", "iframe", "a"} & set(tags)
+    assert not [name for element in root.iter() for name in element.attrib if name in ("src", "href") or name[:2] == "on"]
+    assert tags.count("svg") == 7, "a panel for each kind of linear"
+    assert tags.count("circle") == 6 * 7
+    text = " ".join(root.itertext())
+    report = json.loads((out / "report.json").read_text())
+    for word in ("mix-llama-5.8m", "heldout", f"{report['evaluations'][0]['perplexity']:.4f}", "tensor parallelism",
+                 report["calibration"]["fingerprint"], "group_size: 128"):
+        assert word in text, word
 
 
 @pytest.mark.parametrize("version", COMPRESSED_TENSORS)

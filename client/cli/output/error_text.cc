@@ -18,7 +18,8 @@ constexpr std::pair<std::string_view, std::string_view> kAdvice[] = {
      "worker must see it"},
     {reason::kSourceModelCorrupt, "copy or download the model again"},
     {reason::kInvalidCalibrationData,
-     "give a text with more or longer documents, or ask for fewer or shorter samples "
+     "correct the line that is named; or give a text with more or longer documents, or ask for fewer or shorter "
+     "samples "
      "(--set calibration.samples=N, --set calibration.sequence_length=N)"},
     {reason::kOutputExists, "give another OUTPUT, or remove what is there"},
     {reason::kInsufficientMemory, "give more workers (--workers N), or workers with more memory"},

@@ -42,6 +42,9 @@ std::string OutcomeJsonLine(const v1::CompressionJob& job) {
     }
   }
   outcome["evaluations"] = std::move(texts);
+  Json tasks = Json::array();
+  for (const auto& task : job.report().tasks()) tasks.push_back(Json::parse(JsonLine(task)));
+  outcome["tasks"] = std::move(tasks);
   return outcome.dump();
 }
 

@@ -13,8 +13,8 @@ std::string JsonLine(const google::protobuf::Message& message);
 // A job; `progress` is always there, so that scripts can read progress.blocks_done of a job that still waits.
 std::string JobJsonLine(v1::CompressionJob job);
 
-// What a job came to: as JobJsonLine, and of a job that only evaluates also "evaluations" and, where there is one text,
-// its figures ("perplexity", "kl_divergence", ...) at the top.
+// What a job came to: as JobJsonLine, and of a job that only evaluates also "evaluations" and "tasks" and, where there
+// is one text, its figures ("perplexity", "kl_divergence", ...) at the top.
 std::string OutcomeJsonLine(const v1::CompressionJob& job);
 
 }  // namespace calipress::cli

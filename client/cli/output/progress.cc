@@ -9,7 +9,7 @@
 #include "absl/strings/str_format.h"
 #include "client/cli/output/json.h"
 #include "client/cli/output/text.h"
-#include "client/cli/output/units.h"
+#include "compress/base/units.h"
 
 namespace calipress::cli {
 namespace {

@@ -5,12 +5,14 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "client/cli/output/error_text.h"
+#include "client/cli/output/evaluation_tables.h"
 #include "client/cli/output/progress.h"
+#include "client/cli/output/report_details.h"
 #include "client/cli/output/table.h"
 #include "client/cli/output/text.h"
-#include "client/cli/output/units.h"
 #include "client/lib/rpc_error.h"
 #include "compress/base/error.h"
+#include "compress/base/units.h"
 #include "compress/storage/object_store.h"
 
 namespace calipress::cli {
@@ -20,10 +22,6 @@ using Align = Table::Align;
 
 // Past this many a list stops being read; the report has them all.
 constexpr int kShownWarnings = 20;
-
-std::string Change(double before, double after) {
-  return before > 0 ? absl::StrFormat("%+.2f %%", 100 * (after / before - 1)) : "-";
-}
 
 std::string SizeText(const v1::Report& report) {
   if (report.source_bytes() <= 0 || report.output_bytes() <= 0) return "";
@@ -50,7 +48,7 @@ std::string PhasesText(const v1::Report& report) {
     table.Add({"total", FormatSeconds(report.total_seconds()),
                report.peak_memory_bytes() > 0 ? FormatBytes(report.peak_memory_bytes()) : "-", ""});
   }
-  return table.empty() ? "" : absl::StrCat("\n", table.Render());
+  return table.empty() ? "" : table.Render();
 }
 
 std::string LinearsText(const v1::Report& report) {
@@ -83,14 +81,29 @@ std::string RatiosText(const v1::Report& report) {
 std::string CalibrationText(const v1::Report& report) {
   const v1::CalibrationReport& calibration = report.calibration();
   if (calibration.tokens() <= 0) return "";
-  return absl::StrCat("calibrated on ", calibration.sequences(), " sequences of ", calibration.sequence_length(),
-                      " tokens\n");
+  std::string text = absl::StrCat("calibrated on ", calibration.sequences(), " sequences of ",
+                                  calibration.sequence_length(), " tokens");
+  // One source is the recipe's own; of several it is told what each gave.
+  for (int i = 0; calibration.parts_size() > 1 && i < calibration.parts_size(); ++i) {
+    const v1::CalibrationPart& part = calibration.parts(i);
+    absl::StrAppend(&text, i == 0 ? " (" : ", ", OneLine(part.kind()), " ", part.sequences());
+  }
+  if (calibration.parts_size() > 1) absl::StrAppend(&text, ")");
+  if (calibration.vocabulary_coverage() > 0) {
+    absl::StrAppend(&text, absl::StrFormat(": repetition %.2f, coverage %.2f, diversity %.2f, Zipf %.2f",
+                                           calibration.repetition(), calibration.vocabulary_coverage(),
+                                           calibration.ngram_diversity(), calibration.zipf_exponent()));
+  }
+  if (calibration.has_perplexity()) {
+    absl::StrAppend(&text, ", perplexity ", FormatPerplexity(calibration.perplexity()));
+  }
+  if (!calibration.ids_file().empty()) absl::StrAppend(&text, "; ids in ", OneLine(calibration.ids_file()));
+  return text + "\n";
 }
 
 std::string WarningsText(const v1::Report& report) {
   if (report.warnings_size() == 0) return "";
-  std::string text =
-      absl::StrCat("\n", report.warnings_size(), report.warnings_size() == 1 ? " warning\n" : " warnings\n");
+  std::string text = absl::StrCat(report.warnings_size(), report.warnings_size() == 1 ? " warning\n" : " warnings\n");
   for (int i = 0; i < std::min(report.warnings_size(), kShownWarnings); ++i) {
     absl::StrAppend(&text, "  - ", OneLine(report.warnings(i)), "\n");
   }
@@ -98,45 +111,28 @@ std::string WarningsText(const v1::Report& report) {
   return text;
 }
 
-}  // namespace
-
-std::string EvaluationText(const v1::Report& report) {
-  if (report.evaluations_size() == 0) return "";
-  const bool compared = std::any_of(report.evaluations().begin(), report.evaluations().end(),
-                                    [](const auto& result) { return result.has_perplexity_original(); });
-  std::vector<Table::Column> columns = {{"text"}, {"tokens", Align::kRight}};
-  if (compared) {
-    for (const char* title : {"perplexity before", "after", "change", "KL", "JS", "top-1"}) {
-      columns.push_back({title, Align::kRight});
-    }
-  } else {
-    columns.push_back({"perplexity", Align::kRight});
+// Parts that are there, with an empty line between.
+std::string Joined(const std::vector<std::string>& parts) {
+  std::string text;
+  for (const std::string& part : parts) {
+    if (!part.empty()) absl::StrAppend(&text, text.empty() ? "" : "\n", part);
   }
-  Table table(columns);
-  for (const v1::EvaluationResult& result : report.evaluations()) {
-    std::vector<std::string> row = {result.name(), absl::StrCat(result.tokens())};
-    if (compared) {
-      const bool has_before = result.has_perplexity_original();
-      row.push_back(has_before ? FormatPerplexity(result.perplexity_original()) : "-");
-      row.push_back(FormatPerplexity(result.perplexity()));
-      row.push_back(has_before ? Change(result.perplexity_original(), result.perplexity()) : "-");
-      row.push_back(result.has_kl_divergence() ? absl::StrFormat("%.5f", result.kl_divergence()) : "-");
-      row.push_back(result.has_js_divergence() ? absl::StrFormat("%.5f", result.js_divergence()) : "-");
-      row.push_back(result.has_top1_agreement() ? FormatPercent(result.top1_agreement()) : "-");
-    } else {
-      row.push_back(FormatPerplexity(result.perplexity()));
-    }
-    table.Add(std::move(row));
-  }
-  return table.Render();
+  return text;
 }
 
+}  // namespace
+
 std::string ReportText(const v1::Report& report) {
-  std::string text = SizeText(report) + LinearsText(report) + RatiosText(report) + CalibrationText(report);
-  const std::string evaluations = EvaluationText(report);
-  if (!evaluations.empty()) absl::StrAppend(&text, text.empty() ? "" : "\n", evaluations);
-  absl::StrAppend(&text, PhasesText(report), WarningsText(report));
-  return text;
+  return Joined({SizeText(report) + LinearsText(report) + RatiosText(report) + CalibrationText(report),
+                 EvaluationText(report), TasksText(report), DomainsText(report), PhasesText(report),
+                 WarningsText(report)});
+}
+
+std::string FullReportText(const v1::Report& report) {
+  return Joined({SizeText(report) + LinearsText(report) + RatiosText(report) + CalibrationText(report),
+                 EvaluationText(report), TasksText(report), DomainsText(report), StudyText(report.study()),
+                 WorstLinearsText(report), CalibrationFactsText(report.calibration()), PhasesText(report),
+                 WarningsText(report)});
 }
 
 std::string JobText(const v1::CompressionJob& job) {

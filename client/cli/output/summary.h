@@ -7,11 +7,12 @@
 
 namespace calipress::cli {
 
-// What a finished job did, for people: sizes, a line per text, a line per phase, warnings. Ends with a line end.
+// What a finished job did, for people: sizes, a line per text, task and domain, a line per phase, warnings. Ends with a
+// line end.
 std::string ReportText(const v1::Report& report);
 
-// The texts alone, for `eval`.
-std::string EvaluationText(const v1::Report& report);
+// The same with everything that report.html has a table of: the worst linears, the calibration data, a study.
+std::string FullReportText(const v1::Report& report);
 
 // A job as `get` shows it: state, where from and to, progress, error.
 std::string JobText(const v1::CompressionJob& job);

@@ -6,20 +6,57 @@
 #include "client/cli/output/error_text.h"
 #include "client/cli/output/json.h"
 #include "client/cli/output/summary.h"
+#include "client/cli/page_file.h"
 #include "client/cli/server_option.h"
 #include "client/cli/uri_argument.h"
 #include "client/cli/verbs/verbs.h"
+#include "compress/report/page.h"
 
 namespace calipress::cli {
 namespace {
 
-constexpr char kFooter[] = "example: calipress report quick-job --server host:7070";
+constexpr char kFooter[] =
+    "examples:\n"
+    "  calipress report quick-job --server host:7070\n"
+    "  calipress report quick-job --html report.html --server host:7070\n"
+    "  calipress report quick-job --open --server host:7070\n\n"
+    "The page is the one that lies beside the checkpoint as report.html: it needs nothing but itself.";
 
 struct Arguments {
   std::string job;
   std::string server;
+  std::string html;
+  bool open = false;
   bool json = false;
 };
+
+// The page to --html, and onto the desktop.
+int ShowPage(const Arguments& arguments, const v1::CompressionJob& job, const Console& console) {
+  const std::string page = report::ReportPage(job, job.report());
+  if (arguments.html == "-") {
+    console.out << page << std::flush;
+    return kDone;
+  }
+  std::string path = arguments.html;
+  absl::Status written = absl::OkStatus();
+  if (path.empty()) {
+    auto temporary = WriteTemporaryPage(page);
+    written = temporary.status();
+    if (written.ok()) path = *std::move(temporary);
+  } else {
+    written = WritePage(path, page);
+  }
+  if (!written.ok()) {
+    console.err << ErrorText(written);
+    return ExitCodeOf(written);
+  }
+  console.out << "written   " << path << std::endl;
+  if (!arguments.open) return kDone;
+  const absl::Status opened = OpenOnDesktop(path);
+  if (opened.ok()) return kDone;
+  console.err << "error: " << opened.message() << "; open " << path << " in a browser" << std::endl;
+  return kRefused;
+}
 
 int Report(const Arguments& arguments, const Console& console) {
   const auto job = client::CompressionClient::Connect(arguments.server)->Get(JobName(arguments.job));
@@ -31,7 +68,8 @@ int Report(const Arguments& arguments, const Console& console) {
     console.err << "error: " << job->name() << " has no report; it is " << StateName(job->state()) << std::endl;
     return client::HasEnded(job->state()) ? kJobFailed : kRefused;
   }
-  console.out << (arguments.json ? JsonLine(job->report()) + "\n" : ReportText(job->report())) << std::flush;
+  if (arguments.open || !arguments.html.empty()) return ShowPage(arguments, *job, console);
+  console.out << (arguments.json ? JsonLine(job->report()) + "\n" : FullReportText(job->report())) << std::flush;
   return kDone;
 }
 
@@ -39,12 +77,19 @@ int Report(const Arguments& arguments, const Console& console) {
 
 void AddReport(CLI::App* program, Action* action) {
   auto arguments = std::make_shared<Arguments>();
-  CLI::App* command = program->add_subcommand("report", "show what a finished job did");
+  CLI::App* command = program->add_subcommand("report", "show what a finished job did, as tables or as a page");
   AddJobOption(command, &arguments->job);
   AddServerOption(command, &arguments->server);
+  command->add_option("--html", arguments->html, "write it as a page; -: to standard output")->type_name("FILE");
+  command->add_flag("--open", arguments->open, "open the page with the desktop's browser (xdg-open)");
   AddJsonOption(command, &arguments->json);
   command->footer(kFooter);
-  command->callback([=] { *action = [=](const Console& console) { return Report(*arguments, console); }; });
+  command->callback([=] {
+    const bool page = arguments->open || !arguments->html.empty();
+    if (page && arguments->json) throw CLI::ExcludesError("--json", "--html and --open");
+    if (arguments->open && arguments->html == "-") throw CLI::ExcludesError("--open", "--html -");
+    *action = [=](const Console& console) { return Report(*arguments, console); };
+  });
 }
 
 }  // namespace calipress::cli

@@ -7,7 +7,7 @@
 #include "client/cli/output/error_text.h"
 #include "client/cli/output/json.h"
 #include "client/cli/output/table.h"
-#include "client/cli/output/units.h"
+#include "compress/base/units.h"
 #include "client/cli/server_option.h"
 #include "client/cli/verbs/verbs.h"
 

@@ -7,19 +7,21 @@
 #include "absl/strings/str_cat.h"
 #include "client/cli/exit_code.h"
 #include "client/cli/output/error_text.h"
+#include "client/cli/output/evaluation_tables.h"
 #include "client/cli/output/json.h"
 #include "client/cli/output/progress.h"
 #include "client/cli/output/summary.h"
 #include "client/cli/output/table.h"
 #include "client/cli/output/text.h"
-#include "client/cli/output/units.h"
 #include "compress/base/error.h"
+#include "compress/base/units.h"
 #include "google/rpc/error_details.pb.h"
 #include "nlohmann/json.hpp"
 
 namespace calipress::cli {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::Not;
@@ -162,6 +164,29 @@ TEST(SummaryTest, LayerRatiosShowTheirEnds) {
   EXPECT_THAT(ReportText(report), HasSubstr("sparsity  50.0 % (block 2) to 75.0 % (block 0)\n"));
 }
 
+TEST(SummaryTest, CalibrationIsOneLine) {
+  v1::Report report;
+  v1::CalibrationReport* calibration = report.mutable_calibration();
+  calibration->set_sequences(6);
+  calibration->set_sequence_length(64);
+  calibration->set_tokens(384);
+  EXPECT_THAT(ReportText(report), HasSubstr("calibrated on 6 sequences of 64 tokens\n"));
+  for (const char* kind : {"text", "random_vocabulary"}) {
+    v1::CalibrationPart* part = calibration->add_parts();
+    part->set_kind(kind);
+    part->set_sequences(3);
+  }
+  calibration->set_repetition(0.641);
+  calibration->set_vocabulary_coverage(0.18);
+  calibration->set_ngram_diversity(0.62);
+  calibration->set_zipf_exponent(1.16);
+  calibration->set_perplexity(8.65);
+  calibration->set_ids_file("calibration_ids.npy");
+  EXPECT_THAT(ReportText(report),
+              HasSubstr("calibrated on 6 sequences of 64 tokens (text 3, random_vocabulary 3): repetition 0.64, coverage "
+                        "0.18, diversity 0.62, Zipf 1.16, perplexity 8.6500; ids in calibration_ids.npy\n"));
+}
+
 TEST(SummaryTest, PlainEvaluationHasNoEmptyColumns) {
   v1::Report report;
   auto* text = report.add_evaluations();
@@ -170,6 +195,85 @@ TEST(SummaryTest, PlainEvaluationHasNoEmptyColumns) {
   text->set_perplexity(5);
   EXPECT_EQ(EvaluationText(report), "text  tokens  perplexity\nt         10      5.0000\n");
   EXPECT_THAT(ReportText(report), Not(HasSubstr("size")));
+}
+
+TEST(SummaryTest, TasksAndDomainsBeforeAndAfter) {
+  v1::Report report = WholeReport();
+  report.mutable_evaluations(0)->set_domain("fiction");
+  auto* choices = report.add_tasks();
+  choices->set_name("copa");
+  choices->set_domain("reasoning");
+  choices->set_examples(100);
+  choices->set_accuracy_original(0.62);
+  choices->set_accuracy(0.589);
+  choices->set_accuracy_normalized_original(0.56);
+  choices->set_accuracy_normalized(0.55);
+  auto* words = report.add_tasks();
+  words->set_name("lambada");
+  words->set_domain("reasoning");
+  words->set_examples(50);
+  words->set_accuracy_original(0.4);
+  words->set_accuracy(0.36);
+  words->set_perplexity_original(30.5);
+  words->set_perplexity(41.25);
+  EXPECT_EQ(TasksText(report),
+            "task     examples  accuracy before   after  per byte before   after  perplexity before    after\n"
+            "copa          100           62.0 %  58.9 %           56.0 %  55.0 %                  -        -\n"
+            "lambada        50           40.0 %  36.0 %                -       -            30.5000  41.2500\n");
+  EXPECT_EQ(DomainsText(report),
+            "domain     relative accuracy  tasks  relative perplexity  texts\n"
+            "fiction                    -      0               0.9799      1\n"
+            "reasoning             0.9250      2                    -      0\n");
+  EXPECT_THAT(ReportText(report), AllOf(HasSubstr(TasksText(report)), HasSubstr(DomainsText(report))));
+  EXPECT_EQ(DomainsText(WholeReport()), "");
+}
+
+TEST(SummaryTest, TasksOfOneModelHaveNoBefore) {
+  v1::Report report;
+  auto* task = report.add_tasks();
+  task->set_name("q");
+  task->set_examples(8);
+  task->set_accuracy(0.5);
+  EXPECT_EQ(TasksText(report), "task  examples  accuracy\nq            8    50.0 %\n");
+}
+
+TEST(SummaryTest, TheFullReportHasCalibrationErrorsAndAStudy) {
+  v1::Report report = WholeReport();
+  for (int i = 0; i < 12; ++i) {
+    auto* linear = report.add_linears();
+    linear->set_name(absl::StrCat("model.layers.", i, ".mlp.up_proj"));
+    linear->set_method("gptq");
+    linear->set_relative_error(0.001 * (i + 1));
+    linear->set_bits_per_weight(4.125);
+  }
+  auto* calibration = report.mutable_calibration();
+  calibration->set_sequences(8);
+  calibration->set_tokens(512);
+  calibration->set_perplexity(44.5);
+  calibration->set_scored_tokens(256);
+  calibration->set_fingerprint("0123abcd");
+  auto* part = calibration->add_parts();
+  part->set_kind("self_generated");
+  part->set_domain("stories");
+  auto* statistic = report.mutable_study()->add_statistics();
+  statistic->set_metric("perplexity stories");
+  statistic->set_method("gptq");
+  statistic->set_mean(14.25);
+  auto* run = report.mutable_study()->add_runs();
+  run->set_name("gptq/novels/0");
+  run->set_error("too little\ntext");
+  auto* comparison = report.mutable_study()->add_comparisons();
+  comparison->set_other("wanda");
+  comparison->set_share_better(0.8);
+  report.mutable_study()->set_repeat_equal(true);
+  const std::string text = FullReportText(report);
+  for (const char* part : {"layers.11.mlp.up_proj", "0.01200", "4.125", "44.5000 on 256 tokens", "0123abcd",
+                           "self_generated", "perplexity stories", "14.2500", "gptq/novels/0", "too little text",
+                           "wanda", "80.0 %", "gave the same bytes"}) {
+    EXPECT_THAT(text, HasSubstr(part));
+  }
+  EXPECT_THAT(text, Not(HasSubstr("layers.1.mlp")));  // the ten worst
+  EXPECT_THAT(ReportText(report), Not(HasSubstr("self_generated")));
 }
 
 TEST(SummaryTest, FailedJobShowsItsErrorAndHidesCredentials) {

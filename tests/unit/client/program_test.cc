@@ -68,6 +68,8 @@ TEST(ProgramTest, WrongCommandLinesAreRefused) {
                                                     {"get", "a", "--server"},
                                                     {"run", "m", "o", "--recipe", "r", "--workers", "0"},
                                                     {"run", "m", "o", "--recipe", "r", "--unknown"},
+                                                    {"eval", "m"},
+                                                    {"eval", "m", "--multiple-choice", "q", "--choice-fields", "a,b"},
                                                     {"eval", "m", "--text", "t", "--device", "tpu"},
                                                     {"list", "--server", "a:1", "--state", "odd"},
                                                     {"completion", "csh"}}) {
@@ -251,6 +253,21 @@ TEST(ServerVerbsTest, GetReportAndWatch) {
   EXPECT_EQ(Call({"report", "x", "--server", service.address()}).exit_code, 2);
   service.job.mutable_report()->add_warnings("careful");
   EXPECT_THAT(Call({"report", "x", "--server", service.address()}).out, HasSubstr("careful"));
+  const std::string page = Call({"report", "x", "--html", "-", "--server", service.address()}).out;
+  EXPECT_THAT(page, HasSubstr("<!DOCTYPE html>"));
+  EXPECT_THAT(page, HasSubstr("careful"));
+  const std::string file =
+      std::filesystem::path(::testing::TempDir()) / ("report" + std::to_string(getpid()) + ".html");
+  const Outcome written = Call({"report", "x", "--html", file, "--server", service.address()});
+  EXPECT_EQ(written.out, "written   " + file + "\n");
+  std::stringstream bytes;
+  bytes << std::ifstream(file).rdbuf();
+  EXPECT_EQ(bytes.str(), page);
+  std::filesystem::remove(file);
+  const Outcome nowhere = Call({"report", "x", "--html", "/nowhere/at/all.html", "--server", service.address()});
+  EXPECT_EQ(nowhere.exit_code, 2);
+  EXPECT_THAT(nowhere.err, HasSubstr("/nowhere/at/all.html"));
+  EXPECT_EQ(Call({"report", "x", "--html", "-", "--json", "--server", service.address()}).exit_code, 2);
   service.on_watch = [](auto, auto* writer, auto) {
     v1::WatchCompressionJobResponse answer;
     *answer.add_events() = FakeService::Event(1, v1::CompressionJob::FAILED);

@@ -8,6 +8,7 @@
 #include "compress/base/error.h"
 #include "compress/checkpoint/compressed_tensors.h"
 #include "compress/recipe/recipe.h"
+#include "compress/report/page.h"
 #include "gtest/gtest.h"
 #include "nlohmann/json.hpp"
 #include "server/assembly/expected_tensors.h"
@@ -116,6 +117,7 @@ const std::set<std::string> kThreeShards = {"config.json",
                                             "tokenizer_config.json",
                                             "recipe.yaml",
                                             "report.json",
+                                            "report.html",
                                             "calibration_ids.npy",
                                             "model.safetensors.index.json",
                                             "model-00001-of-00003.safetensors",
@@ -155,6 +157,7 @@ TEST_F(CheckpointPublisherTest, PublishesAWholeCheckpoint) {
   ASSERT_TRUE(google::protobuf::util::JsonStringToMessage(ReadFile(folder_ / "out/report.json"), &report).ok());
   EXPECT_TRUE(google::protobuf::util::MessageDifferencer::Equals(report, report_));
   EXPECT_EQ(report.output_bytes(), bytes);
+  EXPECT_EQ(ReadFile(folder_ / "out/report.html"), report::ReportPage(job_, report_));
   EXPECT_EQ(report.source_bytes(), (*checkpoint::ModelReader::Open(*store_, folder_ / "model"))->total_bytes());
   EXPECT_LT(report.output_bytes(), report.source_bytes());
   EXPECT_EQ(ReadFile(folder_ / "out/calibration_ids.npy"), "ids");
@@ -163,8 +166,9 @@ TEST_F(CheckpointPublisherTest, PublishesAWholeCheckpoint) {
 TEST_F(CheckpointPublisherTest, OneShardNeedsNoIndex) {
   Stage(1);
   ASSERT_TRUE(Publish().ok()) << Publish();
-  EXPECT_EQ(Output(), (std::set<std::string>{"config.json", "tokenizer.json", "tokenizer_config.json", "recipe.yaml",
-                                             "report.json", "calibration_ids.npy", "model.safetensors"}));
+  EXPECT_EQ(Output(),
+            (std::set<std::string>{"config.json", "tokenizer.json", "tokenizer_config.json", "recipe.yaml",
+                                   "report.json", "report.html", "calibration_ids.npy", "model.safetensors"}));
 }
 
 TEST_F(CheckpointPublisherTest, AnImatrixComesFromTheAttemptThatSucceeded) {

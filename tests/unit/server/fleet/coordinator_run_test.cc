@@ -83,6 +83,8 @@ TEST_F(CoordinatorRun, RunsAJobToItsPublishedEnd) {
   EXPECT_FALSE(w1.assigned());
   EXPECT_TRUE(publisher.calls.empty());
   w2.stage().mutable_outcome()->add_evaluations()->set_name("stories");
+  w2.stage().mutable_outcome()->add_tasks()->set_name("questions");
+  w2.stage().mutable_outcome()->mutable_tasks(0)->set_domain(std::string(10000, 'x'));
   w2.stage().mutable_outcome()->add_warnings("dead columns");
   w2.stage().mutable_outcome()->set_peak_memory_bytes(5000);
   w2.End(absl::OkStatus());
@@ -108,6 +110,9 @@ TEST_F(CoordinatorRun, RunsAJobToItsPublishedEnd) {
   EXPECT_EQ(report.layer_ratios(0).sparsity(), 0.6);
   EXPECT_THAT(report.warnings(), ElementsAre("dead columns"));
   EXPECT_EQ(report.evaluations(0).name(), "stories");
+  ASSERT_EQ(report.tasks_size(), 1);
+  EXPECT_EQ(report.tasks(0).name(), "questions");
+  EXPECT_EQ(report.tasks(0).domain().size(), 500u);
   EXPECT_EQ(report.peak_memory_bytes(), 5000);
   EXPECT_EQ(report.linears_size(), 4);
   EXPECT_EQ(report.total_seconds(), 1);

@@ -52,6 +52,13 @@ TEST(Progress, PhasesThatAJobDoesNotHaveDropOut) {
   EXPECT_NEAR(CombineProgress(job, {{&evaluate, 1}}, 0).fraction(), 0.5, 1e-9);
 }
 
+TEST(Progress, TasksAloneAreAnEvaluation) {
+  v1::CompressionJob job;
+  job.mutable_recipe()->mutable_evaluation()->add_last_word();
+  const auto evaluate = Stage("evaluate", 0.5);
+  EXPECT_NEAR(CombineProgress(job, {{&evaluate, 1}}, 0).fraction(), 0.5, 1e-9);
+}
+
 TEST(Progress, LayerRatiosCountWhereAStepHasThem) {
   v1::CompressionJob job = WholeJob();
   job.mutable_recipe()->mutable_steps(0)->mutable_wanda()->mutable_owl();

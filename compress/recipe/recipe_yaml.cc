@@ -1,4 +1,4 @@
-#include "server/assembly/recipe_yaml.h"
+#include "compress/recipe/recipe_yaml.h"
 
 #include <google/protobuf/descriptor.h>
 #include <google/protobuf/message.h>
@@ -8,7 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "nlohmann/json.hpp"
 
-namespace calipress::assembly {
+namespace calipress::recipe {
 namespace {
 
 using google::protobuf::FieldDescriptor;
@@ -100,4 +100,4 @@ std::string RecipeYaml(const v1::Recipe& recipe) {
   return yaml;
 }
 
-}  // namespace calipress::assembly
+}  // namespace calipress::recipe

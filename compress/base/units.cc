@@ -1,4 +1,4 @@
-#include "client/cli/output/units.h"
+#include "compress/base/units.h"
 
 #include <cmath>
 #include <iterator>
@@ -6,7 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 
-namespace calipress::cli {
+namespace calipress {
 
 std::string FormatBytes(int64_t bytes) {
   constexpr const char* kUnits[] = {"B", "kB", "MB", "GB", "TB", "PB"};
@@ -22,6 +22,7 @@ std::string FormatBytes(int64_t bytes) {
 }
 
 std::string FormatSeconds(double seconds) {
+  if (!(std::abs(seconds) < 1e15)) return "-";
   if (seconds < 9.995) return absl::StrFormat("%.2f s", seconds);
   if (seconds < 59.95) return absl::StrFormat("%.1f s", seconds);
   const auto whole = static_cast<int64_t>(std::llround(seconds));
@@ -34,6 +35,8 @@ std::string FormatPerplexity(double value) {
   return absl::StrFormat("%.*f", value < 100 ? 4 : value < 10000 ? 2 : 0, value);
 }
 
-std::string FormatPercent(double ratio) { return absl::StrFormat("%.1f %%", 100 * ratio); }
+std::string FormatPercent(double ratio) {
+  return std::isfinite(ratio) ? absl::StrFormat("%.1f %%", 100 * ratio) : "-";
+}
 
-}  // namespace calipress::cli
+}  // namespace calipress

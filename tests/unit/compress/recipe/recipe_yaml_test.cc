@@ -1,4 +1,4 @@
-#include "server/assembly/recipe_yaml.h"
+#include "compress/recipe/recipe_yaml.h"
 
 #include <google/protobuf/util/message_differencer.h>
 
@@ -6,12 +6,12 @@
 #include "gtest/gtest.h"
 #include "tests/unit/server/assembly/testing_tiny_model.h"
 
-namespace calipress::assembly {
+namespace calipress::recipe {
 namespace {
 
 void ExpectRoundTrip(const v1::Recipe& recipe) {
   const std::string yaml = RecipeYaml(recipe);
-  const auto parsed = recipe::ParseYaml(yaml);
+  const auto parsed = ParseYaml(yaml);
   ASSERT_TRUE(parsed.ok()) << parsed.status() << "\n" << yaml;
   EXPECT_TRUE(google::protobuf::util::MessageDifferencer::Equals(*parsed, recipe)) << yaml << "\n"
                                                                                    << parsed->DebugString() << "\n"
@@ -19,7 +19,7 @@ void ExpectRoundTrip(const v1::Recipe& recipe) {
 }
 
 TEST(RecipeYaml, IsReadBackAsItWas) {
-  const auto recipe = recipe::ParseYaml(R"(
+  const auto recipe = ParseYaml(R"(
 calibration:
   sources:
     - text: {uri: "/data/a: b#c.jsonl", field: "te\"xt\n", layout: window}
@@ -43,14 +43,16 @@ propagation: original
 }
 
 TEST(RecipeYaml, ResolvedDefaultsAreReadBack) {
-  const auto recipe = recipe::ParseYaml("steps: [{rtn: {bits: 4, group_size: 8}}]");
+  const auto recipe = ParseYaml("steps: [{rtn: {bits: 4, group_size: 8}}]");
   ASSERT_TRUE(recipe.ok());
-  ExpectRoundTrip(recipe::Resolve(*recipe, testing::TinySpec()));
+  arch::ArchSpec spec;
+  spec.max_positions = 256;
+  ExpectRoundTrip(Resolve(*recipe, spec));
 }
 
 TEST(RecipeYaml, LooksLikeARecipeFile) {
   const auto recipe =
-      recipe::ParseYaml("steps: [{rtn: {bits: 4, group_size: 8}}]\noutput: {format: compressed-tensors}");
+      ParseYaml("steps: [{rtn: {bits: 4, group_size: 8}}]\noutput: {format: compressed-tensors}");
   ASSERT_TRUE(recipe.ok());
   EXPECT_EQ(RecipeYaml(*recipe),
             "steps:\n"
@@ -62,4 +64,4 @@ TEST(RecipeYaml, LooksLikeARecipeFile) {
 }
 
 }  // namespace
-}  // namespace calipress::assembly
+}  // namespace calipress::recipe

@@ -1,0 +1,136 @@
+#include "client/cli/output/report_details.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "client/cli/output/table.h"
+#include "client/cli/output/text.h"
+#include "compress/base/units.h"
+#include "compress/storage/object_store.h"
+
+namespace calipress::cli {
+namespace {
+
+using Align = Table::Align;
+
+constexpr size_t kWorst = 10;
+
+std::string Figure(double value) { return absl::StrFormat("%.4f", value); }
+
+template <typename Entry>
+std::string Weight(const Entry& entry) {
+  return entry.has_domain_weight() ? absl::StrFormat("%g", entry.domain_weight()) : "-";
+}
+
+std::string RunsText(const v1::StudyReport& study) {
+  Table table({{"run"}, {"relative error", Align::kRight}, {"time", Align::kRight}, {"failed"}});
+  for (const v1::RunReport& run : study.runs()) {
+    table.Add({run.name(), Figure(run.relative_error()), FormatSeconds(run.seconds()), run.error()});
+  }
+  return table.empty() ? "" : table.Render();
+}
+
+std::string StatisticsText(const v1::StudyReport& study) {
+  Table table({{"metric"},
+               {"method"},
+               {"source"},
+               {"weight", Align::kRight},
+               {"draws", Align::kRight},
+               {"mean", Align::kRight},
+               {"deviation", Align::kRight},
+               {"least", Align::kRight},
+               {"most", Align::kRight}});
+  for (const v1::StudyStatistic& one : study.statistics()) {
+    table.Add({one.metric(), one.method(), one.source(), Weight(one), absl::StrCat(one.draws()), Figure(one.mean()),
+               Figure(one.standard_deviation()), Figure(one.min()), Figure(one.max())});
+  }
+  return table.empty() ? "" : table.Render();
+}
+
+std::string ComparisonsText(const v1::StudyReport& study) {
+  Table table({{"metric"},
+               {"source"},
+               {"weight", Align::kRight},
+               {"method"},
+               {"better than"},
+               {"in", Align::kRight},
+               {"of draws", Align::kRight}});
+  for (const v1::StudyComparison& one : study.comparisons()) {
+    table.Add({one.metric(), one.source(), Weight(one), one.method(), one.other(), FormatPercent(one.share_better()),
+               absl::StrCat(one.draws())});
+  }
+  return table.empty() ? "" : table.Render();
+}
+
+}  // namespace
+
+std::string WorstLinearsText(const v1::Report& report) {
+  std::vector<const v1::LinearReport*> linears;
+  for (const v1::LinearReport& linear : report.linears()) {
+    if (linear.relative_error() > 0) linears.push_back(&linear);
+  }
+  std::stable_sort(linears.begin(), linears.end(), [](const v1::LinearReport* a, const v1::LinearReport* b) {
+    return a->relative_error() > b->relative_error();
+  });
+  if (linears.size() > kWorst) linears.resize(kWorst);
+  Table table({{"largest errors"},
+               {"method"},
+               {"relative error", Align::kRight},
+               {"zeros", Align::kRight},
+               {"bits", Align::kRight}});
+  for (const v1::LinearReport* linear : linears) {
+    table.Add({linear->name(), linear->method(), absl::StrFormat("%.5f", linear->relative_error()),
+               FormatPercent(linear->sparsity()), absl::StrFormat("%.3f", linear->bits_per_weight())});
+  }
+  return table.empty() ? "" : table.Render();
+}
+
+std::string CalibrationFactsText(const v1::CalibrationReport& calibration) {
+  if (calibration.tokens() <= 0) return "";
+  Table facts({{"calibration"}, {""}});
+  if (calibration.has_perplexity()) {
+    facts.Add({"perplexity", absl::StrCat(FormatPerplexity(calibration.perplexity()), " on ",
+                                          calibration.scored_tokens(), " tokens")});
+  }
+  if (calibration.repetition() > 0) facts.Add({"repetition", FormatPercent(calibration.repetition())});
+  if (calibration.vocabulary_coverage() > 0) {
+    facts.Add({"vocabulary coverage", FormatPercent(calibration.vocabulary_coverage())});
+  }
+  if (calibration.ngram_diversity() > 0) facts.Add({"n-gram diversity", Figure(calibration.ngram_diversity())});
+  if (calibration.zipf_exponent() != 0) facts.Add({"Zipf exponent", Figure(calibration.zipf_exponent())});
+  if (calibration.generated_tokens() > 0) {
+    facts.Add({"generated tokens",
+               absl::StrCat(calibration.generated_tokens(), " in ", FormatSeconds(calibration.generation_seconds()))});
+  }
+  if (!calibration.fingerprint().empty()) facts.Add({"SHA-256 of the ids", calibration.fingerprint()});
+  Table parts({{"source"},
+               {"domain"},
+               {"sequences", Align::kRight},
+               {"tokens", Align::kRight},
+               {"documents", Align::kRight},
+               {"filtered", Align::kRight},
+               {"from"}});
+  for (const v1::CalibrationPart& part : calibration.parts()) {
+    parts.Add({part.kind(), part.domain(), absl::StrCat(part.sequences()), absl::StrCat(part.tokens()),
+               absl::StrCat(part.documents()), absl::StrCat(part.filtered()), storage::RedactUri(part.uri())});
+  }
+  std::string text = facts.empty() ? "" : facts.Render();
+  if (!parts.empty()) absl::StrAppend(&text, text.empty() ? "" : "\n", parts.Render());
+  return text;
+}
+
+std::string StudyText(const v1::StudyReport& study) {
+  std::string text;
+  for (const std::string& part : {StatisticsText(study), ComparisonsText(study), RunsText(study)}) {
+    if (!part.empty()) absl::StrAppend(&text, text.empty() ? "" : "\n", part);
+  }
+  if (study.has_repeat_equal()) {
+    absl::StrAppend(&text, "the first run, done twice, gave ", study.repeat_equal() ? "the same" : "other", " bytes\n");
+  }
+  if (!study.kept().empty()) absl::StrAppend(&text, "kept      ", OneLine(study.kept()), "\n");
+  return text;
+}
+
+}  // namespace calipress::cli

@@ -1,0 +1,19 @@
+#pragma once
+
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+
+namespace calipress::cli {
+
+// Writes a page to a file of this machine, whole or not at all.
+absl::Status WritePage(const std::string& path, const std::string& html);
+
+// Writes it to a new file in the folder for temporary ones, which stays; its path.
+absl::StatusOr<std::string> WriteTemporaryPage(const std::string& html);
+
+// Opens a file with the desktop's program for it (xdg-open). NOT_FOUND where there is none.
+absl::Status OpenOnDesktop(const std::string& path);
+
+}  // namespace calipress::cli

@@ -1,0 +1,131 @@
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "compress/base/units.h"
+#include "compress/report/chart.h"
+#include "compress/report/html.h"
+#include "compress/report/sections.h"
+#include "compress/report/study_values.h"
+
+namespace calipress::report {
+namespace {
+
+template <typename Entry>
+bool Sweeps(const google::protobuf::RepeatedPtrField<Entry>& entries) {
+  return std::any_of(entries.begin(), entries.end(), [](const Entry& entry) { return entry.has_domain_weight(); });
+}
+
+template <typename Entry>
+std::string Weight(const Entry& entry) {
+  return entry.has_domain_weight() ? TickLabel(entry.domain_weight()) : kNone;
+}
+
+std::string StatisticsTable(const v1::StudyReport& study) {
+  const bool sweeps = Sweeps(study.statistics());
+  std::vector<HtmlTable::Column> columns = {{"metric"}, {"method"}, {"source"}};
+  if (sweeps) columns.push_back({"weight", true});
+  for (const char* title : {"draws", "mean", "standard deviation", "least", "most"}) columns.push_back({title, true});
+  HtmlTable table(columns);
+  for (const v1::StudyStatistic& one : study.statistics()) {
+    std::vector<std::string> row = {Escaped(one.metric()), Escaped(one.method()), Escaped(one.source())};
+    if (sweeps) row.push_back(Weight(one));
+    for (const std::string& cell : {absl::StrCat(one.draws()), Fixed(one.mean(), 4), Fixed(one.standard_deviation(), 4),
+                                    Fixed(one.min(), 4), Fixed(one.max(), 4)}) {
+      row.push_back(cell);
+    }
+    table.Add(std::move(row));
+  }
+  return table.Render();
+}
+
+// A row for each method and source: box from the first to the third quartile, whiskers to the ends, every draw a point.
+std::string BoxPlot(const v1::StudyReport& study) {
+  const std::string metric = FirstMetric(study);
+  const std::vector<StudyGroup> groups = StudyGroups(study, metric);
+  if (groups.empty()) return "";
+  double least = groups[0].values.front(), most = groups[0].values.back();
+  for (const StudyGroup& group : groups) {
+    least = std::min(least, group.values.front());
+    most = std::max(most, group.values.back());
+  }
+  const Axis axis = LinearAxis(least, most, /*from_zero=*/false, 6);
+  constexpr double kRow = 34, kHalf = 8;
+  const Plot plot{230, 6, 460, kRow * static_cast<double>(groups.size())};
+  const auto x_of = [&](double value) { return plot.left + axis.Place(value) * plot.width; };
+  std::string svg;
+  for (const double tick : axis.ticks) {
+    absl::StrAppend(&svg, Line(x_of(tick), plot.top, x_of(tick), plot.bottom(), "grid"),
+                    Label(x_of(tick), plot.bottom() + 16, TickLabel(tick), "tick mid"));
+  }
+  double y = plot.top + kRow / 2;
+  for (const StudyGroup& group : groups) {
+    const double first = x_of(Quantile(group.values, 0.25)), third = x_of(Quantile(group.values, 0.75));
+    const double median = x_of(Quantile(group.values, 0.5));
+    const double low = x_of(group.values.front()), high = x_of(group.values.back());
+    absl::StrAppend(&svg, Label(plot.left - 10, y + 4, Escaped(group.label), "name end"),
+                    Line(low, y, first, y, "whisker"), Line(third, y, high, y, "whisker"),
+                    Line(low, y - 4, low, y + 4, "whisker"), Line(high, y - 4, high, y + 4, "whisker"),
+                    "<rect class=\"box\" x=\"", At(first), "\" y=\"", At(y - kHalf), "\" width=\"", At(third - first),
+                    "\" height=\"", At(2 * kHalf), "\"/>", Line(median, y - kHalf, median, y + kHalf, "median"));
+    for (const double value : group.values) {
+      absl::StrAppend(&svg, "<circle class=\"draw\" cx=\"", At(x_of(value)), "\" cy=\"", At(y), "\" r=\"2.6\"><title>",
+                      Fixed(value, 5), "</title></circle>");
+    }
+    y += kRow;
+  }
+  return absl::StrCat("<h3>", Escaped(metric), "</h3>\n<figure class=\"wide\">",
+                      Svg(714, plot.bottom() + 24, absl::StrCat(Escaped(metric), " by method and source"), svg),
+                      "</figure>\n<p class=\"note\">Box: first to third quartile and median; whiskers: least and most; "
+                      "points: the draws.</p>\n");
+}
+
+std::string ComparisonsTable(const v1::StudyReport& study) {
+  const bool sweeps = Sweeps(study.comparisons());
+  std::vector<HtmlTable::Column> columns = {{"metric"}, {"source"}};
+  if (sweeps) columns.push_back({"weight", true});
+  columns.insert(columns.end(), {{"method"}, {"is better than"}, {"in", true}, {"of draws", true}});
+  HtmlTable table(columns);
+  for (const v1::StudyComparison& one : study.comparisons()) {
+    std::vector<std::string> row = {Escaped(one.metric()), Escaped(one.source())};
+    if (sweeps) row.push_back(Weight(one));
+    for (const std::string& cell :
+         {Escaped(one.method()), Escaped(one.other()), Percent(one.share_better()), absl::StrCat(one.draws())}) {
+      row.push_back(cell);
+    }
+    table.Add(std::move(row));
+  }
+  if (table.empty()) return "";
+  return absl::StrCat("<h3>Methods against each other</h3>\n", table.Render());
+}
+
+std::string RunsTable(const v1::StudyReport& study) {
+  constexpr size_t kShownDigest = 12;
+  HtmlTable table({{"run"}, {"mean relative error", true}, {"time", true}, {"blocks' SHA-256"}, {"failed"}});
+  for (const v1::RunReport& run : study.runs()) {
+    table.Add({absl::StrCat("<span class=\"path\">", Escaped(run.name()), "</span>"), Fixed(run.relative_error(), 5),
+               FormatSeconds(run.seconds()),
+               absl::StrCat("<span class=\"path\">", Escaped(run.fingerprint().substr(0, kShownDigest)), "</span>"),
+               Escaped(run.error())});
+  }
+  if (table.empty()) return "";
+  return absl::StrCat("<h3>Runs</h3>\n", table.Render());
+}
+
+}  // namespace
+
+std::string StudySection(const v1::StudyReport& study) {
+  std::string facts;
+  if (!study.kept().empty()) {
+    absl::StrAppend(&facts, "<p>The checkpoint is that of run <span class=\"path\">", Escaped(study.kept()),
+                    "</span>.</p>\n");
+  }
+  if (study.has_repeat_equal()) {
+    absl::StrAppend(&facts, study.repeat_equal() ? "<p>The first run, done twice, gave the same bytes.</p>\n"
+                                                 : "<p>The first run, done twice, gave other bytes.</p>\n");
+  }
+  return Section(
+      "Study", absl::StrCat(facts, BoxPlot(study), StatisticsTable(study), ComparisonsTable(study), RunsTable(study)));
+}
+
+}  // namespace calipress::report

@@ -1,0 +1,68 @@
+#include "compress/report/study_values.h"
+
+#include <algorithm>
+#include <cmath>
+#include <optional>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+
+namespace calipress::report {
+namespace {
+
+std::optional<double> ValueOf(const v1::RunReport& run, const std::string& metric) {
+  const size_t space = metric.find(' ');
+  if (space == std::string::npos) return std::nullopt;
+  const std::string figure = metric.substr(0, space);
+  const std::string name = metric.substr(space + 1);
+  for (const v1::EvaluationResult& text : run.evaluations()) {
+    if (text.name() != name) continue;
+    if (figure == "perplexity") return text.perplexity();
+    if (figure == "kl_divergence" && text.has_kl_divergence()) return text.kl_divergence();
+    if (figure == "js_divergence" && text.has_js_divergence()) return text.js_divergence();
+    if (figure == "top1_agreement" && text.has_top1_agreement()) return text.top1_agreement();
+  }
+  for (const v1::TaskResult& task : run.tasks()) {
+    if (task.name() != name) continue;
+    if (figure == "accuracy") return task.accuracy();
+    if (figure == "accuracy_normalized" && task.has_accuracy_normalized()) return task.accuracy_normalized();
+    if (figure == "perplexity" && task.has_perplexity()) return task.perplexity();
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+std::string FirstMetric(const v1::StudyReport& study) {
+  return study.statistics_size() > 0 ? study.statistics(0).metric() : "";
+}
+
+std::vector<StudyGroup> StudyGroups(const v1::StudyReport& study, const std::string& metric) {
+  std::vector<StudyGroup> groups;
+  for (const v1::StudyStatistic& statistic : study.statistics()) {
+    if (statistic.metric() != metric) continue;
+    StudyGroup group;
+    group.label = absl::StrCat(statistic.method(), ", ", statistic.source());
+    if (statistic.has_domain_weight()) absl::StrAppendFormat(&group.label, ", weight %g", statistic.domain_weight());
+    for (const v1::RunReport& run : study.runs()) {
+      const bool same = run.method() == statistic.method() && run.source() == statistic.source() &&
+                        run.has_domain_weight() == statistic.has_domain_weight() &&
+                        run.domain_weight() == statistic.domain_weight();
+      if (!same || !run.error().empty()) continue;
+      const auto value = ValueOf(run, metric);
+      if (value && std::isfinite(*value)) group.values.push_back(*value);
+    }
+    std::sort(group.values.begin(), group.values.end());
+    if (!group.values.empty()) groups.push_back(std::move(group));
+  }
+  return groups;
+}
+
+double Quantile(const std::vector<double>& values, double share) {
+  const double place = share * static_cast<double>(values.size() - 1);
+  const auto below = static_cast<size_t>(place);
+  const size_t above = std::min(below + 1, values.size() - 1);
+  return values[below] + (place - static_cast<double>(below)) * (values[above] - values[below]);
+}
+
+}  // namespace calipress::report

@@ -1,0 +1,27 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "calipress/v1/report.pb.h"
+
+namespace calipress::report {
+
+// What one method came to on the draws of one source, in one metric.
+struct StudyGroup {
+  std::string label;           // "gptq, stories", with the domain's weight where one is swept
+  std::vector<double> values;  // finite, in rising order; of the runs that did not fail
+};
+
+// The metric that comes first in the statistics; "" where there are none.
+std::string FirstMetric(const v1::StudyReport& study);
+
+// The groups that the statistics have of a metric ("perplexity stories", "accuracy questions", "accuracy_normalized
+// questions": a figure of a run's evaluation or task, and its name), in their order; those without a value are left
+// out.
+std::vector<StudyGroup> StudyGroups(const v1::StudyReport& study, const std::string& metric);
+
+// Of values in rising order, at least one: between neighbours in a straight line (numpy's default).
+double Quantile(const std::vector<double>& values, double share);
+
+}  // namespace calipress::report

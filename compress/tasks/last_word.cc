@@ -1,0 +1,69 @@
+#include <algorithm>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "compress/base/error.h"
+#include "compress/base/status_macros.h"
+#include "compress/calibration/documents.h"
+#include "compress/calibration/json_field.h"
+#include "compress/recipe/data_kind.h"
+#include "compress/tasks/continuation.h"
+#include "compress/tasks/examples.h"
+#include "compress/tasks/row_lines.h"
+#include "compress/tasks/white_space.h"
+
+namespace calipress::tasks {
+namespace {
+
+class Reading {
+ public:
+  explicit Reading(const ContinuationEncoder& encoder) : encoder_(encoder) {}
+
+  absl::Status Add(std::string_view text) {
+    text = text.substr(0, BytesBeforeTrailingSpace(text));
+    const size_t begin = LastWordBegin(text);
+    if (BytesBeforeTrailingSpace(text.substr(0, begin)) == 0) {
+      return UserError(reason::kInvalidCalibrationData,
+                       text.empty() ? "has no words" : "has one word alone, and nothing that tells it");
+    }
+    CALIPRESS_ASSIGN_OR_RETURN(const ContinuationEncoder::Context context, encoder_.Begin(text.substr(0, begin)));
+    CALIPRESS_ASSIGN_OR_RETURN(Continuation continuation, encoder_.Continue(context, text.substr(begin)));
+    CALIPRESS_RETURN_IF_ERROR(budget_.Take(continuation.ids.size()));
+    Question question;
+    question.first = static_cast<int64_t>(examples_.continuations.size());
+    examples_.questions.push_back(question);
+    examples_.continuations.push_back(std::move(continuation));
+    return absl::OkStatus();
+  }
+
+  Examples Take() { return std::move(examples_); }
+
+ private:
+  const ContinuationEncoder& encoder_;
+  Examples examples_;
+  TokenBudget budget_;
+};
+
+}  // namespace
+
+absl::StatusOr<Examples> ReadLastWord(const v1::LastWord& task, const calibration::SourceContext& context) {
+  CALIPRESS_ASSIGN_OR_RETURN(const ContinuationEncoder encoder, ContinuationEncoder::Create(context));
+  Reading reading(encoder);
+  if (recipe::DataKindOf(task.uri()) == recipe::DataKind::kJsonLines) {
+    CALIPRESS_RETURN_IF_ERROR(
+        ForEachRow(task.uri(), task.max_examples(), context, [&](std::string_view line) -> absl::Status {
+          CALIPRESS_ASSIGN_OR_RETURN(const std::string text, calibration::TextOfJsonLine(line, task.field()));
+          return reading.Add(text);
+        }));
+    return reading.Take();
+  }
+  CALIPRESS_ASSIGN_OR_RETURN(const auto texts, calibration::Documents::Open(context.store, task.uri(), task.field()));
+  const int64_t count = task.max_examples() > 0 ? std::min<int64_t>(texts->size(), task.max_examples()) : texts->size();
+  for (int64_t i = 0; i < count; ++i) {
+    CALIPRESS_ASSIGN_OR_RETURN(const std::string text, texts->Read(i));
+    CALIPRESS_RETURN_IF_ERROR(Annotate(reading.Add(text), absl::StrCat(texts->name(), ": paragraph ", i + 1)));
+  }
+  return reading.Take();
+}
+
+}  // namespace calipress::tasks
