@@ -12,6 +12,7 @@ find_package(absl REQUIRED)
 find_package(Protobuf REQUIRED)
 find_package(yaml-cpp REQUIRED)
 find_package(SQLite3 REQUIRED)
+find_package(LibLZMA REQUIRED)
 find_package(GTest REQUIRED)
 find_package(prometheus-cpp REQUIRED CONFIG)
 pkg_check_modules(GRPC REQUIRED IMPORTED_TARGET grpc++)
@@ -28,7 +29,8 @@ target_link_libraries(calipress::grpc INTERFACE PkgConfig::GRPC grpc++_reflectio
 add_library(calipress::arrow INTERFACE IMPORTED)
 target_include_directories(calipress::arrow SYSTEM INTERFACE ${CALIPRESS_SITE}/pyarrow/include)
 target_link_options(calipress::arrow INTERFACE -Wl,-rpath,${CALIPRESS_SITE}/pyarrow)
-target_link_libraries(calipress::arrow INTERFACE ${CALIPRESS_SITE}/pyarrow/libarrow.so.2600)
+target_link_libraries(calipress::arrow INTERFACE
+  ${CALIPRESS_SITE}/pyarrow/libparquet.so.2600 ${CALIPRESS_SITE}/pyarrow/libarrow.so.2600)
 if(EXISTS ${CALIPRESS_SITE}/pyarrow/libarrow_s3.so.2600)
   target_link_libraries(calipress::arrow INTERFACE
     -Wl,--push-state,--no-as-needed ${CALIPRESS_SITE}/pyarrow/libarrow_s3.so.2600 -Wl,--pop-state)

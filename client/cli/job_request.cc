@@ -8,6 +8,7 @@
 #include "client/cli/uri_argument.h"
 #include "compress/base/error.h"
 #include "compress/base/status_macros.h"
+#include "compress/recipe/data_kind.h"
 #include "compress/recipe/recipe.h"
 #include "compress/storage/object_store.h"
 
@@ -32,10 +33,6 @@ absl::StatusOr<std::string> RecipeText(const std::string& name) {
                                                         " is neither a file nor a preset; presets: ", presets));
 }
 
-bool EndsWith(std::string_view text, std::string_view end) {
-  return text.size() >= end.size() && text.substr(text.size() - end.size()) == end;
-}
-
 void SetCalibration(const std::string& uri, v1::Recipe* recipe) {
   v1::Calibration* calibration = recipe->mutable_calibration();
   v1::TextLayout layout = v1::TEXT_LAYOUT_UNSPECIFIED;
@@ -47,7 +44,7 @@ void SetCalibration(const std::string& uri, v1::Recipe* recipe) {
   }
   calibration->clear_sources();
   v1::CalibrationSource* source = calibration->add_sources();
-  if (EndsWith(uri, ".npy")) {
+  if (recipe::IsTokenIds(recipe::DataKindOf(uri))) {
     source->mutable_token_ids()->set_uri(uri);
     return;
   }
@@ -67,7 +64,8 @@ void AddJobArguments(CLI::App* command, JobArguments* arguments) {
       ->type_name("FILE|PRESET");
   command
       ->add_option("--calibration", arguments->calibration,
-                   "calibration text (.txt, .jsonl) or token ids (.npy), in place of the recipe's")
+                   "calibration text (.txt, .jsonl, .jsonl.gz, .jsonl.zst, .jsonl.xz, .parquet) or token ids (.npy, "
+                   ".safetensors), in place of the recipe's")
       ->type_name("URI");
   command->add_option("--set", arguments->sets, "override one field of the recipe; may be repeated")
       ->type_name("PATH=VALUE")

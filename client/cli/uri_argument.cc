@@ -25,7 +25,16 @@ void MakeUrisAbsolute(v1::Recipe* recipe) {
   if (recipe->has_calibration()) {
     for (v1::CalibrationSource& source : *recipe->mutable_calibration()->mutable_sources()) {
       if (source.has_text()) source.mutable_text()->set_uri(UriArgument(source.text().uri()));
+      if (source.has_prefix_generated()) {
+        v1::TextSource* prefixes = source.mutable_prefix_generated()->mutable_prefixes();
+        prefixes->set_uri(UriArgument(prefixes->uri()));
+      }
       if (source.has_token_ids()) source.mutable_token_ids()->set_uri(UriArgument(source.token_ids().uri()));
+      if (source.has_instructions()) source.mutable_instructions()->set_uri(UriArgument(source.instructions().uri()));
+      if (source.has_prefix_generated()) {
+        auto* prefixes = source.mutable_prefix_generated()->mutable_prefixes();
+        prefixes->set_uri(UriArgument(prefixes->uri()));
+      }
     }
   }
   if (recipe->has_evaluation()) {

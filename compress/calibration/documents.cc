@@ -9,6 +9,9 @@
 #include "compress/calibration/json_field.h"
 #include "compress/calibration/utf8.h"
 #include "compress/recipe/data_kind.h"
+#include "compress/storage/spill.h"
+#include "compress/storage/text_column.h"
+#include "compress/storage/unpack.h"
 
 namespace calipress::calibration {
 namespace {
@@ -73,28 +76,68 @@ absl::Status ForEachLine(
   return pending.empty() ? absl::OkStatus() : emit(pending);
 }
 
-Documents::Documents(std::unique_ptr<storage::ObjectReader> reader, std::string name, std::string field,
+Documents::Documents(std::unique_ptr<storage::ObjectReader> reader, std::string name, std::string field, RowKind kind,
                      bool json_lines)
-    : reader_(std::move(reader)), name_(std::move(name)), field_(std::move(field)), json_lines_(json_lines) {}
+    : reader_(std::move(reader)),
+      name_(std::move(name)),
+      field_(std::move(field)),
+      kind_(kind),
+      json_lines_(json_lines) {}
 
 absl::StatusOr<std::unique_ptr<Documents>> Documents::Open(storage::ObjectStore& store, const std::string& uri,
-                                                           const std::string& field) {
+                                                           const std::string& field, RowKind row_kind) {
   const std::string name = storage::RedactUri(uri);
   const recipe::DataKind kind = recipe::DataKindOf(uri);
-  if (kind != recipe::DataKind::kText && kind != recipe::DataKind::kJsonLines) {
-    return DataError(absl::StrCat(name, " is neither a .txt nor a .jsonl file"));
+  if (!recipe::IsDocuments(kind)) {
+    const std::string_view endings = recipe::kDocumentEndings;
+    return DataError(absl::StrCat(name, " does not end with ", absl::string_view(endings.data(), endings.size())));
   }
   CALIPRESS_ASSIGN_OR_RETURN(auto reader, OpenDataFile(store, uri));
+  if (const auto packing = recipe::PackingOf(uri)) {
+    auto unpacked = storage::Unpack(*reader, *packing);
+    if (!unpacked.ok()) return Annotate(unpacked.status(), name);
+    reader = *std::move(unpacked);
+    if (reader->size() == 0) return DataError(absl::StrCat(name, " is empty"));
+  }
   std::unique_ptr<Documents> documents(
-      new Documents(std::move(reader), name, field, kind == recipe::DataKind::kJsonLines));
-  CALIPRESS_RETURN_IF_ERROR(Annotate(documents->Scan(), name));
+      new Documents(std::move(reader), name, field, row_kind, kind == recipe::DataKind::kJsonLines));
+  CALIPRESS_RETURN_IF_ERROR(
+      Annotate(kind == recipe::DataKind::kParquet ? documents->ScanParquet() : documents->Scan(), name));
   if (documents->size() == 0) return DataError(absl::StrCat(name, " has no text in it"));
   return documents;
 }
 
+// The column's texts, end to end, take the file's place.
+absl::Status Documents::ScanParquet() {
+  storage::Spill texts;
+  CALIPRESS_RETURN_IF_ERROR(
+      storage::ForEachText(*reader_, field_, [&](std::string_view text, int64_t number) -> absl::Status {
+        const size_t invalid = FindInvalidUtf8(text);
+        if (invalid != std::string_view::npos) {
+          return DataError(absl::StrCat("row ", number, ": not valid UTF-8 at byte ", invalid + 1));
+        }
+        if (static_cast<int64_t>(text.size()) > kMaxDocumentBytes) {
+          return DataError(absl::StrCat("row ", number, " has more than ", kMaxDocumentBytes, " bytes; split it"));
+        }
+        if (static_cast<int64_t>(text.size()) > storage::kMostUnpackedBytes - texts.size()) {
+          return DataError(
+              absl::StrCat("its texts have more than ", storage::kMostUnpackedBytes, " bytes; give a part of them"));
+        }
+        if (text.empty()) return absl::OkStatus();
+        extents_.push_back({texts.size(), static_cast<int64_t>(text.size())});
+        return texts.Append(text);
+      }));
+  CALIPRESS_ASSIGN_OR_RETURN(reader_, texts.Finish());
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::string> Documents::RowOf(std::string_view line) const {
+  return kind_ == RowKind::kMessages ? MessagesOfJsonLine(line, field_) : TextOfJsonLine(line, field_);
+}
+
 absl::Status Documents::ScanJsonLine(int64_t offset, std::string_view line) {
   if (IsBlank(line)) return absl::OkStatus();
-  CALIPRESS_ASSIGN_OR_RETURN(const std::string text, TextOfJsonLine(line, field_));
+  CALIPRESS_ASSIGN_OR_RETURN(const std::string text, RowOf(line));
   if (!text.empty()) extents_.push_back({offset, static_cast<int64_t>(line.size())});
   return absl::OkStatus();
 }
@@ -137,7 +180,7 @@ absl::StatusOr<std::string> Documents::Read(int64_t index) const {
     bytes = kept_.substr(extent.offset, extent.bytes);
   }
   if (!json_lines_) return bytes;
-  auto text = TextOfJsonLine(bytes, field_);
+  auto text = RowOf(bytes);
   if (!text.ok()) return Annotate(text.status(), absl::StrCat(name_, " (changed while it was read)"));
   return text;
 }

@@ -13,17 +13,22 @@
 
 namespace calipress::calibration {
 
-// The documents of a text file: the rows of a .jsonl, or the paragraphs of a .txt, which blank lines separate (a file
-// without blank lines is one document). Documents without text are left out.
+// What the field of a .jsonl row holds: a text, or a list of messages ({role, content}), which is given back as JSON.
+enum class RowKind { kText, kMessages };
+
+// The documents of a text file: the rows of a .jsonl (also packed) or of a .parquet, or the paragraphs of a .txt, which
+// blank lines separate (a file without blank lines is one document). Documents without text are left out.
 //
 // Open reads the file once, in pieces, checks every line and keeps where the documents lie: 16 bytes for each, and the
-// file itself where it is small. Large files are read again document by document. Not thread-safe.
+// file itself where it is small. Large files are read again document by document; what was packed lies unpacked in
+// memory or a temporary file until then. Not thread-safe.
 class Documents {
  public:
   // INVALID_CALIBRATION_DATA names the file, and the line where there is one: a missing file, another ending, UTF-8 or
-  // JSON that is not valid, rows without the field, a document above 64 MiB. `field` is for .jsonl.
+  // JSON that is not valid, bytes that do not unpack, rows without the field, a document above 64 MiB. `field` is for
+  // rows.
   static absl::StatusOr<std::unique_ptr<Documents>> Open(storage::ObjectStore& store, const std::string& uri,
-                                                         const std::string& field);
+                                                         const std::string& field, RowKind kind = RowKind::kText);
 
   int64_t size() const { return static_cast<int64_t>(extents_.size()); }
   absl::StatusOr<std::string> Read(int64_t index) const;
@@ -36,13 +41,17 @@ class Documents {
     int64_t bytes;
   };
 
-  Documents(std::unique_ptr<storage::ObjectReader> reader, std::string name, std::string field, bool json_lines);
+  Documents(std::unique_ptr<storage::ObjectReader> reader, std::string name, std::string field, RowKind kind,
+            bool json_lines);
   absl::Status Scan();
+  absl::Status ScanParquet();
+  absl::StatusOr<std::string> RowOf(std::string_view line) const;
   absl::Status ScanJsonLine(int64_t offset, std::string_view line);
 
   std::unique_ptr<storage::ObjectReader> reader_;
   std::string name_;
   std::string field_;
+  RowKind kind_;
   bool json_lines_;
   std::string kept_;  // the whole file, or nothing
   std::vector<Extent> extents_;

@@ -45,6 +45,10 @@ absl::StatusOr<std::string> WholeText(const v1::Perplexity& perplexity, storage:
   CALIPRESS_ASSIGN_OR_RETURN(const auto documents, Documents::Open(store, perplexity.uri(), perplexity.field()));
   for (int64_t i = 0; i < documents->size(); ++i) {
     CALIPRESS_ASSIGN_OR_RETURN(const std::string document, documents->Read(i));
+    if (static_cast<int64_t>(text.size() + document.size()) > kMaxTextBytes) {
+      return TextError(absl::StrCat(name, " unpacks to more than ", kMaxTextBytes,
+                                    " bytes, which an evaluation text has at most. Give a part of it"));
+    }
     if (i > 0) text.append(kJoint);
     text.append(document);
   }

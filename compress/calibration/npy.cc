@@ -17,7 +17,7 @@ namespace {
 static_assert(std::endian::native == std::endian::little, "ids are copied as they lie in memory");
 
 constexpr std::string_view kMagic = "\x93NUMPY";
-constexpr size_t kMaxHeaderBytes = kNpyStartBytes - 12;
+constexpr size_t kMaxHeaderBytes = kTokenFileStartBytes - 12;
 
 absl::Status NpyError(const std::string& message) {
   return UserError(reason::kInvalidCalibrationData, absl::StrCat("not a .npy of token ids: ", message));
@@ -133,7 +133,7 @@ absl::Status Split(std::string_view bytes, std::string_view* header, size_t* dat
 
 }  // namespace
 
-absl::StatusOr<NpyLayout> ParseNpyLayout(std::string_view start, int64_t file_bytes) {
+absl::StatusOr<TokenFileLayout> ParseNpyLayout(std::string_view start, int64_t file_bytes) {
   std::string_view text;
   size_t data_begin = 0;
   CALIPRESS_RETURN_IF_ERROR(Split(start, &text, &data_begin));
@@ -148,10 +148,10 @@ absl::StatusOr<NpyLayout> ParseNpyLayout(std::string_view start, int64_t file_by
   if (header.shape.size() != 2) {
     return NpyError(absl::StrCat("it has ", header.shape.size(), " dimensions; two are wanted: [sequences, length]"));
   }
-  NpyLayout layout{.sequences = header.shape[0],
-                   .length = header.shape[1],
-                   .id_bytes = wide ? 8 : 4,
-                   .data_begin = static_cast<int64_t>(data_begin)};
+  TokenFileLayout layout{.sequences = header.shape[0],
+                         .length = header.shape[1],
+                         .id_bytes = wide ? 8 : 4,
+                         .data_begin = static_cast<int64_t>(data_begin)};
   if (layout.sequences == 0 || layout.length == 0) return NpyError("it has no ids");
   const int64_t limit = std::numeric_limits<int64_t>::max() / layout.id_bytes;
   const int64_t data_bytes = file_bytes - layout.data_begin;
@@ -162,13 +162,12 @@ absl::StatusOr<NpyLayout> ParseNpyLayout(std::string_view start, int64_t file_by
   return layout;
 }
 
-absl::StatusOr<TokenMatrix> ParseNpy(std::string_view bytes) {
-  CALIPRESS_ASSIGN_OR_RETURN(const NpyLayout layout, ParseNpyLayout(bytes, static_cast<int64_t>(bytes.size())));
+TokenMatrix ReadTokenRows(std::string_view bytes, const TokenFileLayout& layout) {
   const std::string_view data = bytes.substr(layout.data_begin);
   TokenMatrix tokens{.sequences = layout.sequences, .length = layout.length, .ids = {}};
   tokens.ids.resize(tokens.sequences * tokens.length);
   if (layout.id_bytes == 8) {
-    std::memcpy(tokens.ids.data(), data.data(), data.size());
+    std::memcpy(tokens.ids.data(), data.data(), tokens.ids.size() * 8);
   } else {
     for (size_t i = 0; i < tokens.ids.size(); ++i) {
       int32_t id;
@@ -177,6 +176,11 @@ absl::StatusOr<TokenMatrix> ParseNpy(std::string_view bytes) {
     }
   }
   return tokens;
+}
+
+absl::StatusOr<TokenMatrix> ParseNpy(std::string_view bytes) {
+  CALIPRESS_ASSIGN_OR_RETURN(const TokenFileLayout layout, ParseNpyLayout(bytes, static_cast<int64_t>(bytes.size())));
+  return ReadTokenRows(bytes, layout);
 }
 
 std::string FormatNpy(const TokenMatrix& tokens) {

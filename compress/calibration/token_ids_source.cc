@@ -1,9 +1,16 @@
 #include "compress/calibration/token_ids_source.h"
 
+#include <algorithm>
+#include <utility>
+
 #include "absl/strings/str_cat.h"
 #include "compress/base/error.h"
 #include "compress/base/status_macros.h"
 #include "compress/calibration/documents.h"
+#include "compress/calibration/draw_order.h"
+#include "compress/calibration/filter.h"
+#include "compress/calibration/token_safetensors.h"
+#include "compress/recipe/data_kind.h"
 
 namespace calipress::calibration {
 namespace {
@@ -15,41 +22,94 @@ absl::Status Refused(const std::string& name, const std::string& message) {
   return UserError(reason::kInvalidCalibrationData, absl::StrCat(name, " ", message));
 }
 
-}  // namespace
-
-absl::StatusOr<TokenMatrix> TokensFromIds(const v1::TokenIdsSource& source, const v1::Calibration& calibration,
-                                          const SourceContext& context) {
-  const std::string name = storage::RedactUri(source.uri());
-  CALIPRESS_ASSIGN_OR_RETURN(const auto reader, OpenDataFile(context.store, source.uri()));
+absl::StatusOr<TokenMatrix> ReadTokenFile(storage::ObjectStore& store, const std::string& uri) {
+  const std::string name = storage::RedactUri(uri);
+  CALIPRESS_ASSIGN_OR_RETURN(const auto reader, OpenDataFile(store, uri));
   if (reader->size() > kMaxFileBytes) {
     return Refused(name, absl::StrCat("has ", reader->size(), " bytes; at most ", kMaxFileBytes, " are read"));
   }
   std::string bytes(reader->size(), '\0');
   CALIPRESS_RETURN_IF_ERROR(reader->ReadAt(0, reader->size(), bytes.data()));
-  auto parsed = ParseNpy(bytes);
+  auto parsed =
+      recipe::DataKindOf(uri) == recipe::DataKind::kSafetensors ? ParseTokenSafetensors(bytes) : ParseNpy(bytes);
   if (!parsed.ok()) return Annotate(parsed.status(), name);
-  TokenMatrix& tokens = *parsed;
-
-  if (calibration.has_sequence_length() && calibration.sequence_length() != tokens.length) {
-    return Refused(name,
-                   absl::StrCat("has sequences of ", tokens.length, " tokens, and calibration.sequence_length is ",
-                                calibration.sequence_length(), "; leave it out: the file decides"));
-  }
-  if (calibration.has_samples()) {
-    if (calibration.samples() > tokens.sequences) {
-      return Refused(name, absl::StrCat("has ", tokens.sequences, " sequences, and calibration.samples is ",
-                                        calibration.samples(), "; lower it, or leave it out to use all"));
-    }
-    tokens.sequences = calibration.samples();
-    tokens.ids.resize(tokens.sequences * tokens.length);
-  }
-  for (size_t i = 0; i < tokens.ids.size(); ++i) {
-    if (tokens.ids[i] >= 0 && tokens.ids[i] < context.vocabulary) continue;
-    return Refused(name, absl::StrCat("has the id ", tokens.ids[i], " in row ", i / tokens.length, ", column ",
-                                      i % tokens.length, " (from 0), and the model's vocabulary has ",
-                                      context.vocabulary, " (vocab_size); the ids are of another tokenizer"));
-  }
   return parsed;
+}
+
+// Rows as they stand, or in the order of a draw.
+class Rows : public ItemStream {
+ public:
+  Rows(const TokenMatrix& rows, const SourceRequest& request)
+      : rows_(rows), drawn_(request.drawn), order_(request.drawn ? rows.sequences : 0, request) {}
+
+  absl::StatusOr<std::optional<Item>> Next() override {
+    if (drawn_ ? order_.empty() : next_ == rows_.sequences) return std::nullopt;
+    const int64_t row = drawn_ ? order_.Next() : next_++;
+    const auto begin = rows_.ids.begin() + row * rows_.length;
+    return Item{row, std::vector<int64_t>(begin, begin + rows_.length)};
+  }
+
+ private:
+  const TokenMatrix& rows_;
+  const bool drawn_;
+  int64_t next_ = 0;
+  DrawOrder order_;
+};
+
+absl::Status CheckIds(const TokenMatrix& tokens, const std::string& name, int64_t vocabulary) {
+  for (size_t i = 0; i < tokens.ids.size(); ++i) {
+    if (tokens.ids[i] >= 0 && tokens.ids[i] < vocabulary) continue;
+    return Refused(name, absl::StrCat("has the id ", tokens.ids[i], " in row ", i / tokens.length, ", column ",
+                                      i % tokens.length, " (from 0), and the model's vocabulary has ", vocabulary,
+                                      " (vocab_size); the ids are of another tokenizer"));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<SourceTokens> TokensFromIds(const v1::TokenIdsSource& source, const SourceRequest& request,
+                                           const SourceContext& context) {
+  const std::string name = storage::RedactUri(source.uri());
+  CALIPRESS_ASSIGN_OR_RETURN(const TokenMatrix file, ReadTokenFile(context.store, source.uri()));
+  if (request.length > 0 && request.length != file.length) {
+    return Refused(name,
+                   absl::StrCat("has sequences of ", file.length, " tokens, and calibration.sequence_length is ",
+                                request.length, "; give that length, or leave it out where ids are all there is"));
+  }
+  CALIPRESS_RETURN_IF_ERROR(CheckIds(file, name, context.vocabulary));
+  if (file.sequences < request.draws) {
+    return Refused(name, absl::StrCat("has ", file.sequences, " sequences, which ", request.draws,
+                                      " disjoint draws cannot share; lower calibration.draw.of"));
+  }
+  const bool all = request.sequences == recipe::kAllSequences;
+  Rows rows(file, request);
+  FilteredStream items(rows, request.filter, file.length, context.model);
+  SourceTokens tokens{.length = file.length, .ids = {}};
+  while (all || tokens.sequences < request.sequences) {
+    CALIPRESS_ASSIGN_OR_RETURN(const std::optional<Item> item, items.Next());
+    if (!item) break;
+    tokens.ids.insert(tokens.ids.end(), item->ids.begin(), item->ids.end());
+    ++tokens.sequences;
+  }
+  tokens.documents = items.seen();
+  tokens.filtered = items.left_out();
+  if (all && tokens.sequences > 0) return tokens;
+  if (!all && tokens.sequences == request.sequences) return tokens;
+  return Refused(name, absl::StrCat("has ", tokens.sequences, " sequences", DrawText(request),
+                                    all ? std::string() : absl::StrCat(", and ", request.sequences, " are asked for"),
+                                    items.Account(), "; lower it, or leave it out to use all"));
+}
+
+absl::StatusOr<TokenFileShape> ReadTokenFileShape(storage::ObjectStore& store, const std::string& uri) {
+  CALIPRESS_ASSIGN_OR_RETURN(const auto reader, OpenDataFile(store, uri));
+  const bool safetensors = recipe::DataKindOf(uri) == recipe::DataKind::kSafetensors;
+  std::string start(std::min(reader->size(), kTokenFileStartBytes), '\0');
+  CALIPRESS_RETURN_IF_ERROR(reader->ReadAt(0, static_cast<int64_t>(start.size()), start.data()));
+  auto layout =
+      safetensors ? ParseTokenSafetensorsLayout(start, reader->size()) : ParseNpyLayout(start, reader->size());
+  if (!layout.ok()) return Annotate(layout.status(), storage::RedactUri(uri));
+  return TokenFileShape{layout->sequences, layout->length};
 }
 
 }  // namespace calipress::calibration

@@ -43,9 +43,13 @@ double AskedDamping(const v1::Step& step) {
 
 }  // namespace
 
-BlockSolver::BlockSolver(StageContext& context, const StepMethods& methods, model::Block& block, int64_t tokens,
-                         int64_t first_token)
-    : context_(context), methods_(methods), block_(block), together_(context.replicas() && tokens > 0) {
+BlockSolver::BlockSolver(StageContext& context, const StepMethods& methods, model::Block& block,
+                         const SharedTokens* tokens)
+    : context_(context),
+      methods_(methods),
+      block_(block),
+      tokens_(tokens),
+      together_(context.replicas() && tokens != nullptr) {
   result_.index = block.index();
   const recipe::StepTable steps(context.recipe());
   if (context.recipe().output().imatrix()) {
@@ -61,30 +65,43 @@ BlockSolver::BlockSolver(StageContext& context, const StepMethods& methods, mode
       }
     }
   }
-  for (const auto& linear : linears_) {
-    const int input = linear.spec.input;
-    if (!needs_[input].Any() || accumulators_[input]) continue;
-    accumulators_[input] =
-        std::make_unique<InputAccumulator>(linear.spec.in, needs_[input], tokens, context.device, first_token);
-  }
+  for (const auto& linear : linears_) features_[linear.spec.input] = linear.spec.in;
+}
+
+void BlockSolver::MakeAccumulator(int input) {
+  accumulators_[input] = std::make_unique<DomainStatistics>(features_[input], needs_[input], tokens_->mixing,
+                                                            tokens_->position(), context_.device);
 }
 
 void BlockSolver::AddStatistics(int input, const at::Tensor& activations) {
-  if (!accumulators_[input]) return;
+  if (!needs_[input].Any() || tokens_ == nullptr) return;
   TimedActivity timed(context_.activities, Activity::kStatistics);
+  if (!accumulators_[input]) MakeAccumulator(input);
   accumulators_[input]->Add(activations);
 }
 
+void BlockSolver::Adopt(int input, std::vector<method::InputStatistics> domains) {
+  adopted_[input] = std::move(domains);
+}
+
 absl::Status BlockSolver::TakeStatistics(int input) {
-  if (!accumulators_[input]) return absl::OkStatus();
-  statistics_[input] = accumulators_[input]->Take();
-  accumulators_[input].reset();
-  if (!together_) return absl::OkStatus();
-  TimedActivity timed(context_.activities, Activity::kTransfer);
-  const auto linear = std::find_if(linears_.begin(), linears_.end(),
-                                   [&](const Linear& candidate) { return candidate.spec.input == input; });
-  return ShareStatistics(context_.environment.group, needs_[input], linear->spec.in, HiddenOptions(context_),
-                         statistics_[input]);
+  if (!needs_[input].Any() || tokens_ == nullptr || std::exchange(taken_[input], true)) return absl::OkStatus();
+  std::vector<method::InputStatistics> domains = std::move(adopted_[input]);
+  if (domains.empty()) {
+    // A replica may have no sequence at all.
+    if (!accumulators_[input]) MakeAccumulator(input);
+    domains = accumulators_[input]->Take();
+    accumulators_[input].reset();
+  }
+  if (together_) {
+    TimedActivity timed(context_.activities, Activity::kTransfer);
+    for (method::InputStatistics& domain : domains) {
+      CALIPRESS_RETURN_IF_ERROR(ShareStatistics(context_.environment.group, needs_[input], features_[input],
+                                                HiddenOptions(context_), domain));
+    }
+  }
+  statistics_[input] = Mix(std::move(domains), tokens_->mixing);
+  return absl::OkStatus();
 }
 
 absl::Status BlockSolver::Transform() {

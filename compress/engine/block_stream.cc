@@ -12,10 +12,7 @@ BlockStream::BlockStream(StageContext& context, const SharedTokens& tokens, std:
       bytes_(std::move(bytes)),
       rotary_(model::MakeRotaryTable(context.spec(), tokens.batches.length, context.device)),
       blocks_(context.assignment.first_block(), context.assignment.end_block(),
-              [&context](int64_t index) {
-                TimedActivity timed(context.activities, Activity::kRead);
-                return model::Block::Load(context.spec(), index, *context.model->weights);
-              }),
+              [&context](int64_t index) { return LoadSourceBlock(context, index); }),
       sender_(context.environment.group, context.activities),
       hidden_(tokens.batches.count()),
       first_(context.assignment.first_block()),

@@ -47,6 +47,7 @@ class ByteReader {
   std::string TakeString();
   at::Tensor TakeTensor();
   bool ok() const { return ok_; }
+  bool AtEnd() const { return at_ == bytes_.size(); }
 
  private:
   bool Read(void* to, size_t size);

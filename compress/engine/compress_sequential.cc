@@ -28,6 +28,7 @@ class SequentialRun {
  private:
   int64_t count() const { return tokens_.batches.count(); }
   absl::Status TakeInputs();
+  absl::Status GoThroughBlocks();
   absl::Status SolveInTurn(model::Block& block, BlockSolver& solver);
   absl::Status SolveTogether(model::Block& block, BlockSolver& solver);
   absl::Status Forward(model::Block& block);
@@ -171,10 +172,17 @@ absl::Status SequentialRun::SolveTogether(model::Block& block, BlockSolver& solv
 }
 
 absl::Status SequentialRun::Run() {
+  CALIPRESS_RETURN_IF_ERROR(TakeInputs());
+  const absl::Status status = GoThroughBlocks();
+  if (!EndsRunAlone(context_, status) || context_.last()) return status;
+  CALIPRESS_RETURN_IF_ERROR(sender_.PutRest(tokens_.batches, {context_.spec().hidden, HiddenOptions(context_)}));
+  return status;
+}
+
+absl::Status SequentialRun::GoThroughBlocks() {
   const int64_t begin = context_.assignment.first_block(), end = context_.assignment.end_block();
   BlockPrefetch blocks(begin, end, [this](int64_t index) { return LoadStageBlock(context_, index); });
   BlockWriter writer(context_);
-  CALIPRESS_RETURN_IF_ERROR(TakeInputs());
   for (block_ = begin; block_ < end; ++block_) {
     CALIPRESS_ASSIGN_OR_RETURN(model::Block block, blocks.Next());
     if (context_.Finished(block_) != nullptr) {
@@ -182,7 +190,7 @@ absl::Status SequentialRun::Run() {
       CALIPRESS_RETURN_IF_ERROR(Forward(block));
       continue;
     }
-    BlockSolver solver(context_, methods_, block, tokens_.all_tokens(), tokens_.first_token());
+    BlockSolver solver(context_, methods_, block, &tokens_);
     CALIPRESS_RETURN_IF_ERROR(IsTrueSequential(context_.recipe()) && !methods_.HasTransforms()
                                   ? SolveInTurn(block, solver)
                                   : SolveTogether(block, solver));

@@ -40,6 +40,11 @@ const worker::v1::FinishedBlock* StageContext::Finished(int64_t block) const {
   return nullptr;
 }
 
+bool EndsRunAlone(const StageContext& context, const absl::Status& status) {
+  if (context.study == nullptr || status.ok() || !context.cancellation.status().ok()) return false;
+  return ErrorClassOf(status) != ErrorClass::kEnvironment;
+}
+
 absl::Status RunPhase(StageContext& context, const std::string& name, const std::function<absl::Status()>& body) {
   CALIPRESS_RETURN_IF_ERROR(context.cancellation.status());
   PeakMemory peak(context.device);

@@ -30,6 +30,13 @@ struct OpenModel {
 absl::StatusOr<std::unique_ptr<OpenModel>> Open(storage::ObjectStore& store, const std::string& uri, at::Device device,
                                                 const v1::Recipe& recipe);
 
+class SourceBlocks;
+
+// What the runs of a study share on one stage.
+struct StudySetting {
+  SourceBlocks& source;  // the original model's blocks of this stage
+};
+
 // What the phases of one stage share.
 struct StageContext {
   const worker::v1::Assignment& assignment;
@@ -37,9 +44,15 @@ struct StageContext {
   StageObserver& observer;
   const CancellationToken& cancellation;
   at::Device device;
-  std::unique_ptr<OpenModel> model;
+  // Runs of a study share it.
+  std::shared_ptr<OpenModel> model;
   ActivityLedger activities;
   worker::v1::StageOutcome outcome;
+  // Set in a run of a study. Its failure is its own: the stage goes on with the next run, and until then keeps up what
+  // it exchanges with its neighbours.
+  const StudySetting* study = nullptr;
+  // Such a run has failed here: its blocks stay as they were.
+  bool gave_up = false;
 
   int rank() const { return assignment.rank(); }
   int world_size() const { return assignment.world_size(); }
@@ -61,6 +74,10 @@ struct StageContext {
   const worker::v1::FinishedBlock* Finished(int64_t block) const;
 };
 
+// In a run of a study: whether this ends the run and not the study. What is wrong with the recipe's data or a linear's
+// numbers does; what is wrong with the machines does not, nor does being cancelled.
+bool EndsRunAlone(const StageContext& context, const absl::Status& status);
+
 // Runs one phase: times it, takes its peak memory, reports it.
 absl::Status RunPhase(StageContext& context, const std::string& name, const std::function<absl::Status()>& body);
 
@@ -69,6 +86,7 @@ inline constexpr char kTokensPhase[] = "calibration-tokens";
 inline constexpr char kRatiosPhase[] = "layer-ratios";
 inline constexpr char kCompressPhase[] = "compress";
 inline constexpr char kEvaluatePhase[] = "evaluate";
+inline constexpr char kStudyPhase[] = "study";
 inline constexpr char kAssemblePhase[] = "assemble";
 
 }  // namespace calipress::engine

@@ -1,6 +1,7 @@
 #include "compress/engine/hidden_stream.h"
 
 #include <ATen/ops/empty.h>
+#include <ATen/ops/zeros.h>
 
 #include "compress/base/status_macros.h"
 
@@ -52,7 +53,15 @@ absl::Status HiddenSender::Put(at::Tensor hidden) {
   if (!hidden.is_contiguous()) hidden = hidden.contiguous();
   CALIPRESS_ASSIGN_OR_RETURN(auto transfer, group_.Send(std::move(hidden), group_.rank() + 1));
   pending_.push_back(std::move(transfer));
+  ++put_;
   return absl::OkStatus();
+}
+
+absl::Status HiddenSender::PutRest(const MicroBatches& batches, const HiddenLane& lane) {
+  while (put_ < batches.count()) {
+    CALIPRESS_RETURN_IF_ERROR(Put(at::zeros({batches.size(put_), batches.length, lane.features}, lane.options)));
+  }
+  return Drain();
 }
 
 absl::Status HiddenSender::Drain() {

@@ -63,6 +63,9 @@ class HiddenSender {
  public:
   HiddenSender(collective::Group& group, ActivityLedger& activities) : group_(group), activities_(activities) {}
   absl::Status Put(at::Tensor hidden);
+  // Zeros for all micro-batches of one lane that have not been put yet: what a stage owes the next one when it gives
+  // up.
+  absl::Status PutRest(const MicroBatches& batches, const HiddenLane& lane);
   // Waits for all.
   absl::Status Drain();
 
@@ -72,6 +75,7 @@ class HiddenSender {
   static constexpr size_t kUnderWay = 4;
   collective::Group& group_;
   ActivityLedger& activities_;
+  int64_t put_ = 0;
   std::deque<std::unique_ptr<collective::Transfer>> pending_;
 };
 

@@ -7,6 +7,7 @@
 #include "compress/base/error.h"
 #include "compress/base/status_macros.h"
 #include "compress/checkpoint/imatrix.h"
+#include "compress/recipe/calibration_plan.h"
 
 namespace calipress::engine {
 namespace {
@@ -37,7 +38,8 @@ std::string LlamaCppName(arch::Role role) {
 std::vector<std::string> Datasets(const v1::Calibration& calibration) {
   std::vector<std::string> names;
   for (const v1::CalibrationSource& source : calibration.sources()) {
-    names.push_back(storage::RedactUri(source.has_text() ? source.text().uri() : source.token_ids().uri()));
+    const std::string uri = recipe::SourceUri(source);
+    names.push_back(uri.empty() ? recipe::SourceKind(source) : storage::RedactUri(uri));
   }
   return names;
 }

@@ -15,7 +15,7 @@
 #include "compress/collective/group.h"
 #include "compress/engine/block_solver.h"
 #include "compress/engine/block_stream.h"
-#include "compress/engine/input_accumulator.h"
+#include "compress/engine/domain_statistics.h"
 #include "compress/engine/share_statistics.h"
 #include "compress/engine/stage_blocks.h"
 #include "compress/method/prune/owl/outliers.h"
@@ -59,14 +59,16 @@ int64_t WeightBytes(const arch::ArchSpec& spec, int64_t block) {
 // Square sums of the inputs of one block that some rated step looks at.
 class BlockInputs {
  public:
-  BlockInputs(const StageContext& context, const std::vector<RatedStep>& steps, int64_t block) : context_(context) {
+  BlockInputs(const StageContext& context, const SharedTokens& tokens, const std::vector<RatedStep>& steps,
+              int64_t block)
+      : context_(context), mixing_(tokens.mixing) {
     for (const RatedStep& step : steps) {
       for (const arch::LinearSpec& linear : step.linears[block]) {
         auto& sums = sums_[linear.input];
         features_[linear.input] = linear.in;
         if (!sums) {
-          sums = std::make_unique<InputAccumulator>(linear.in, method::StatisticsNeeds{.square_sum = true},
-                                                    /*tokens=*/0, context.device);
+          sums = std::make_unique<DomainStatistics>(linear.in, method::StatisticsNeeds{.square_sum = true}, mixing_,
+                                                    tokens.position(), context.device);
         }
       }
     }
@@ -79,19 +81,23 @@ class BlockInputs {
   // Ends the adding. Replicas ask for all inputs in one order, and get the sums over all of them.
   absl::StatusOr<method::InputStatistics> Statistics(int input) {
     if (!sums_[input]) return statistics_[input];
-    statistics_[input] = sums_[input]->Take();
+    std::vector<method::InputStatistics> domains = sums_[input]->Take();
     sums_[input].reset();
     if (context_.replicas()) {
-      CALIPRESS_RETURN_IF_ERROR(ShareStatistics(context_.environment.group, {.square_sum = true}, features_[input],
-                                                HiddenOptions(context_), statistics_[input]));
+      for (method::InputStatistics& domain : domains) {
+        CALIPRESS_RETURN_IF_ERROR(ShareStatistics(context_.environment.group, {.square_sum = true}, features_[input],
+                                                  HiddenOptions(context_), domain));
+      }
     }
+    statistics_[input] = Mix(std::move(domains), mixing_);
     return statistics_[input];
   }
 
  private:
   const StageContext& context_;
+  const MixingPlan& mixing_;
   std::array<int64_t, BlockSolver::kInputs> features_ = {};
-  std::array<std::unique_ptr<InputAccumulator>, BlockSolver::kInputs> sums_;
+  std::array<std::unique_ptr<DomainStatistics>, BlockSolver::kInputs> sums_;
   std::array<method::InputStatistics, BlockSolver::kInputs> statistics_;
 };
 
@@ -128,7 +134,7 @@ absl::StatusOr<at::Tensor> StageShares(StageContext& context, const SharedTokens
     const std::string name = absl::StrCat("blocks ", window.front()->index(), "..", window.back()->index());
     std::vector<BlockInputs> inputs;
     inputs.reserve(window.size());
-    for (const auto& block : window) inputs.emplace_back(context, steps, block->index());
+    for (const auto& block : window) inputs.emplace_back(context, tokens, steps, block->index());
     CALIPRESS_RETURN_IF_ERROR(stream->Run(
         [&](size_t i, const at::Tensor& hidden) {
           const BlockInterior interior =

@@ -24,6 +24,8 @@ class StageObserver {
   // The block's file is complete in the staging folder.
   virtual void OnBlockFinished(const worker::v1::FinishedBlock& block) = 0;
   virtual void OnPhaseFinished(const v1::PhaseReport& phase) = 0;
+  // Of a study: this rank is done with the run.
+  virtual void OnRunFinished(const worker::v1::FinishedRun& /*run*/) {}
 };
 
 // Where and how a stage computes.

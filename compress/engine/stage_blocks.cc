@@ -29,10 +29,27 @@ absl::StatusOr<at::Tensor> StageInputs::Next() {
   return embedding_->Forward(tokens_.ids.narrow(0, tokens_.batches.first(index), tokens_.batches.size(index)));
 }
 
-absl::StatusOr<model::Block> LoadStageBlock(StageContext& context, int64_t index) {
+absl::StatusOr<model::Block> SourceBlocks::Get(int64_t index) {
+  {
+    std::scoped_lock lock(mutex_);
+    if (const auto found = kept_.find(index); found != kept_.end()) return found->second;
+  }
+  CALIPRESS_ASSIGN_OR_RETURN(model::Block block, model::Block::Load(model_.spec, index, *model_.weights));
+  std::scoped_lock lock(mutex_);
+  if (block.Bytes() <= left_ && kept_.emplace(index, block).second) left_ -= block.Bytes();
+  return block;
+}
+
+absl::StatusOr<model::Block> LoadSourceBlock(StageContext& context, int64_t index) {
   TimedActivity timed(context.activities, Activity::kRead);
+  if (context.study != nullptr) return context.study->source.Get(index);
+  return model::Block::Load(context.spec(), index, *context.model->weights);
+}
+
+absl::StatusOr<model::Block> LoadStageBlock(StageContext& context, int64_t index) {
   const worker::v1::FinishedBlock* finished = context.Finished(index);
-  if (finished == nullptr) return model::Block::Load(context.spec(), index, *context.model->weights);
+  if (finished == nullptr) return LoadSourceBlock(context, index);
+  TimedActivity timed(context.activities, Activity::kRead);
   CALIPRESS_ASSIGN_OR_RETURN(StagedBlock staged, StagedBlock::Open(context.store(), *context.model, context.recipe(),
                                                                    finished->uri(), context.device));
   return model::Block::Load(context.spec(), index, staged.weights());

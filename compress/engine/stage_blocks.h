@@ -1,7 +1,9 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <memory>
+#include <mutex>
 #include <optional>
 
 #include <ATen/core/Tensor.h>
@@ -31,6 +33,23 @@ class StageInputs {
   std::optional<HiddenReceiver> receiver_;
   int64_t next_ = 0;
 };
+
+// Blocks of the original model that were loaded once and are kept, while they fit `budget` bytes; the others are loaded
+// each time. What is given out may be changed: only its tensors are shared, and nobody writes into them. Thread-safe.
+class SourceBlocks {
+ public:
+  SourceBlocks(const OpenModel& model, int64_t budget) : model_(model), left_(budget) {}
+  absl::StatusOr<model::Block> Get(int64_t index);
+
+ private:
+  const OpenModel& model_;
+  std::mutex mutex_;
+  int64_t left_;
+  std::map<int64_t, model::Block> kept_;
+};
+
+// A block of the original model.
+absl::StatusOr<model::Block> LoadSourceBlock(StageContext& context, int64_t index);
 
 // A block of this stage: as an earlier attempt left it where that finished it, from the source otherwise.
 absl::StatusOr<model::Block> LoadStageBlock(StageContext& context, int64_t index);

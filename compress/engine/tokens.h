@@ -5,7 +5,9 @@
 #include "absl/status/statusor.h"
 #include "compress/calibration/source.h"
 #include "compress/engine/context.h"
+#include "compress/engine/domain_statistics.h"
 #include "compress/engine/hidden_stream.h"
+#include "compress/engine/mixing_plan.h"
 
 namespace calipress::engine {
 
@@ -20,9 +22,10 @@ struct SharedTokens {
   at::Tensor ids;
   int64_t all_sequences = 0;  // of the set
   int64_t first_sequence = 0;
+  std::vector<int64_t> source_sequences;  // of the set, by source of the recipe; empty for windows of a text
+  MixingPlan mixing;
 
-  int64_t all_tokens() const { return all_sequences * batches.length; }
-  int64_t first_token() const { return first_sequence * batches.length; }
+  SetPosition position() const { return {all_sequences * batches.length, batches.length, first_sequence}; }
 };
 absl::StatusOr<SharedTokens> ShareCalibrationTokens(StageContext& context);
 

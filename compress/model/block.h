@@ -95,6 +95,8 @@ class Head {
  public:
   static absl::StatusOr<Head> Load(const arch::ArchSpec& spec, const WeightSource& source);
   at::Tensor Forward(const at::Tensor& hidden) const;
+  // The logits of a decoding step: [kDecodeRows, hidden] -> [kDecodeRows, vocabulary], rows as BlockDecoder's.
+  at::Tensor Step(const at::Tensor& hidden) const;
 
  private:
   at::Tensor norm_;

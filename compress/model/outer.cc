@@ -7,6 +7,7 @@
 #include "compress/base/error.h"
 #include "compress/base/status_macros.h"
 #include "compress/model/block.h"
+#include "compress/model/decode_linear.h"
 #include "compress/model/linear.h"
 #include "compress/model/rms_norm.h"
 
@@ -47,6 +48,12 @@ absl::StatusOr<Head> Head::Load(const arch::ArchSpec& spec, const WeightSource& 
 at::Tensor Head::Forward(const at::Tensor& hidden) const {
   const c10::NoGradGuard no_grad;
   return Linear(RmsNorm(hidden, norm_, eps_), weight_, {});
+}
+
+at::Tensor Head::Step(const at::Tensor& hidden) const {
+  const c10::NoGradGuard no_grad;
+  if (!CanDecode(hidden.scalar_type(), hidden.device())) return Forward(hidden);
+  return UnpackRows(MultiplyRows(PackRows(RmsNorm(hidden, norm_, eps_)), weight_, {}), hidden.scalar_type());
 }
 
 }  // namespace calipress::model

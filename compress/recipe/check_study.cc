@@ -1,10 +1,141 @@
+#include <algorithm>
+#include <set>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
 #include "compress/recipe/part_checks.h"
+#include "compress/recipe/recipe.h"
+#include "compress/recipe/study.h"
 
 namespace calipress::recipe {
+namespace {
+
+// Workers tell of all runs in every report (server/fleet/report_bounds.cc).
+constexpr int64_t kMaxRuns = 2000;
+constexpr size_t kMaxNameBytes = 64;
+
+// Part of a run's name, which is a path and a file's name.
+void CheckName(const std::string& name, const std::string& path, std::set<std::string>* seen, const Refuse& refuse) {
+  const bool plain = std::all_of(name.begin(), name.end(),
+                                 [](unsigned char c) { return std::isalnum(c) || c == '-' || c == '_' || c == '.'; });
+  if (name.empty()) {
+    refuse(path, "is required: the label in the report");
+  } else if (name.size() > kMaxNameBytes || !plain) {
+    refuse(path, absl::StrCat("must be at most ", kMaxNameBytes, " letters, digits, '-', '_' and '.'"));
+  } else if (!seen->insert(name).second) {
+    refuse(path, absl::StrCat("'", name, "' is used twice; names tell the runs apart"));
+  }
+}
+
+void CheckSweep(const v1::Recipe& recipe, const std::string& path, const Refuse& refuse) {
+  const v1::StudySweep& sweep = recipe.study().sweep();
+  const auto& weights = recipe.calibration().mixing().weights();
+  if (std::none_of(weights.begin(), weights.end(),
+                   [&](const v1::DomainWeight& entry) { return entry.domain() == sweep.domain(); })) {
+    refuse(absl::StrCat(path, ".domain"),
+           absl::StrCat("'", sweep.domain(), "' is no domain of calibration.mixing.weights; name all domains there"));
+  }
+  if (sweep.weights().empty())
+    refuse(absl::StrCat(path, ".weights"), "is required: the weights to try, like [0, 0.5, 1]");
+  std::set<double> seen;
+  for (int i = 0; i < sweep.weights_size(); ++i) {
+    const double weight = sweep.weights(i);
+    if (!(weight >= 0.0 && weight <= 1.0)) {
+      refuse(absl::StrCat(path, ".weights[", i, "]"), absl::StrCat("must be 0 to 1, not ", weight));
+    } else if (!seen.insert(weight).second) {
+      refuse(absl::StrCat(path, ".weights[", i, "]"), absl::StrCat(weight, " is given twice"));
+    }
+  }
+}
+
+// "none", "best", or a run. Only once everything else is right do the runs have names.
+void CheckKeep(const v1::Recipe& recipe, const std::string& path, const Refuse& refuse) {
+  const std::string& keep = recipe.study().keep();
+  if (keep.empty() || keep == "none" || keep == "best") return;
+  v1::Recipe counted = recipe;
+  if (!counted.study().has_draws()) counted.mutable_study()->set_draws(kDefaultDraws);
+  const std::vector<StudyRun> runs = StudyRuns(counted);
+  if (std::any_of(runs.begin(), runs.end(), [&](const StudyRun& run) { return run.name == keep && !run.repeat; }))
+    return;
+  refuse(path, absl::StrCat("'", keep, "' is no run of this study; give none, best, or a name like '",
+                            runs.empty() ? "gptq/stories/0" : runs.front().name, "'"));
+}
+
+}  // namespace
 
 void CheckStudy(const v1::Recipe& recipe, const std::string& path, const Refuse& refuse) {
-  // Not available yet.
-  if (recipe.has_study()) refuse(path, "is not available yet; remove it");
+  if (!recipe.has_study()) return;
+  const v1::Study& study = recipe.study();
+  bool whole = true;
+  const Refuse note = [&](std::string field, std::string description) {
+    whole = false;
+    refuse(std::move(field), std::move(description));
+  };
+  const std::string root = path.substr(0, path.rfind('.'));
+  if (recipe.steps_size() > 0) {
+    note(absl::StrCat(root, ".steps"), "a study has its steps in study.methods; move them there");
+  }
+  if (recipe.calibration().sources_size() > 0) {
+    note(absl::StrCat(root, ".calibration.sources"), "a study has its sources in study.sources; move them there");
+  }
+  if (recipe.calibration().has_draw()) {
+    note(absl::StrCat(root, ".calibration.draw"), "a study makes its own draws; give study.draws");
+  }
+  if (recipe.sharding() == v1::SHARDING_SAMPLES) {
+    note(absl::StrCat(root, ".sharding"), "must be layers in a study, whose runs fill the pipeline of stages");
+  }
+  if (!Evaluates(recipe)) {
+    note(absl::StrCat(root, ".evaluation"), "is what a study compares its runs by; give at least one perplexity");
+  }
+  if (study.methods().empty()) note(absl::StrCat(path, ".methods"), "is required: a name and steps each");
+  if (study.sources().empty()) note(absl::StrCat(path, ".sources"), "is required: a name and sources each");
+  if (study.has_draws() && study.draws() < 1) note(absl::StrCat(path, ".draws"), "must be at least 1");
+  std::set<std::string> methods, sources;
+  for (int i = 0; i < study.methods_size(); ++i) {
+    const std::string entry = absl::StrCat(path, ".methods[", i, "]");
+    CheckName(study.methods(i).name(), absl::StrCat(entry, ".name"), &methods, note);
+    if (study.methods(i).steps().empty()) note(absl::StrCat(entry, ".steps"), "is required: what the run does");
+  }
+  for (int i = 0; i < study.sources_size(); ++i) {
+    const std::string entry = absl::StrCat(path, ".sources[", i, "]");
+    CheckName(study.sources(i).name(), absl::StrCat(entry, ".name"), &sources, note);
+    if (study.sources(i).sources().empty())
+      note(absl::StrCat(entry, ".sources"), "is required: where tokens come from");
+  }
+  if (study.has_sweep()) CheckSweep(recipe, absl::StrCat(path, ".sweep"), note);
+  v1::Recipe counted = recipe;
+  if (!study.has_draws()) counted.mutable_study()->set_draws(kDefaultDraws);
+  if (CountStudyRuns(counted) > kMaxRuns) {
+    note(path, absl::StrCat("has ", CountStudyRuns(counted), " runs; at most ", kMaxRuns));
+  }
+  if (whole) CheckKeep(recipe, absl::StrCat(path, ".keep"), refuse);
+}
+
+std::vector<FieldViolation> OfStudyParts(const v1::Recipe& recipe, const std::string& prefix,
+                                         const RecipeCheck& check) {
+  std::vector<FieldViolation> found;
+  const v1::Study& study = recipe.study();
+  v1::Recipe run = recipe;
+  run.clear_study();
+  // Violations of one part of a run, under the part's place in the study; the others are not its own.
+  const auto take = [&](const std::string& from, const std::string& to) {
+    for (FieldViolation& violation : check(run)) {
+      if (!absl::StartsWith(violation.field, from)) continue;
+      found.push_back({absl::StrCat(to, violation.field.substr(from.size())), std::move(violation.description)});
+    }
+  };
+  for (int i = 0; i < study.methods_size(); ++i) {
+    *run.mutable_steps() = study.methods(i).steps();
+    if (study.sources_size() > 0) *run.mutable_calibration()->mutable_sources() = study.sources(0).sources();
+    take(absl::StrCat(prefix, ".steps"), absl::StrCat(prefix, ".study.methods[", i, "].steps"));
+  }
+  for (int i = 0; i < study.sources_size(); ++i) {
+    *run.mutable_calibration()->mutable_sources() = study.sources(i).sources();
+    take(absl::StrCat(prefix, ".calibration.sources"), absl::StrCat(prefix, ".study.sources[", i, "].sources"));
+    // What mixing says of domains depends on the sources; once is enough.
+    if (i == 0) take(absl::StrCat(prefix, ".calibration.mixing"), absl::StrCat(prefix, ".calibration.mixing"));
+  }
+  return found;
 }
 
 }  // namespace calipress::recipe

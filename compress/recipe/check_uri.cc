@@ -1,3 +1,4 @@
+#include "absl/strings/str_cat.h"
 #include "compress/recipe/data_kind.h"
 #include "compress/recipe/part_checks.h"
 #include "compress/storage/object_store.h"
@@ -12,9 +13,9 @@ void CheckUri(const std::string& uri, const std::string& path, const Refuse& ref
 
 void CheckTextUri(const std::string& uri, const std::string& path, const Refuse& refuse) {
   CheckUri(uri, path, refuse);
-  const DataKind kind = DataKindOf(uri);
-  if (!uri.empty() && kind != DataKind::kText && kind != DataKind::kJsonLines) {
-    refuse(path, "must name a .txt or a .jsonl file");
+  if (!uri.empty() && !IsDocuments(DataKindOf(uri))) {
+    refuse(path, absl::StrCat("must name a file that ends with ",
+                              absl::string_view(kDocumentEndings.data(), kDocumentEndings.size())));
   }
 }
 

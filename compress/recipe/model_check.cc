@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "compress/checkpoint/formats/linear_format.h"
 #include "compress/recipe/n_of_m.h"
+#include "compress/recipe/part_checks.h"
 #include "compress/recipe/pattern.h"
 #include "compress/recipe/recipe.h"
 
@@ -303,6 +304,8 @@ class ModelCheck {
 
   void CheckLengths(const std::string& path) {
     CheckLength(absl::StrCat(path, ".calibration.sequence_length"), recipe_.calibration().sequence_length());
+    CheckGeneratedForModel(recipe_, spec_.max_positions, path,
+                           [this](std::string field, std::string what) { Refuse(std::move(field), std::move(what)); });
     for (int i = 0; i < recipe_.evaluation().perplexity_size(); ++i) {
       CheckLength(absl::StrCat(path, ".evaluation.perplexity[", i, "].sequence_length"),
                   recipe_.evaluation().perplexity(i).sequence_length());
@@ -322,7 +325,14 @@ class ModelCheck {
 
 std::vector<FieldViolation> ValidateForModel(const v1::Recipe& recipe, const arch::ArchSpec& spec,
                                              std::string_view prefix) {
-  return ModelCheck(recipe, spec).Run(std::string(prefix));
+  const std::string path(prefix);
+  std::vector<FieldViolation> violations = ModelCheck(recipe, spec).Run(path);
+  if (!recipe.has_study()) return violations;
+  for (FieldViolation& violation :
+       OfStudyParts(recipe, path, [&](const v1::Recipe& run) { return ModelCheck(run, spec).Run(path); })) {
+    violations.push_back(std::move(violation));
+  }
+  return violations;
 }
 
 }  // namespace calipress::recipe

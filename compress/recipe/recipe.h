@@ -32,6 +32,9 @@ std::vector<FieldViolation> Validate(const v1::Recipe& recipe, bool has_output, 
 // and hence `micro_batch` stay unset where the recipe leaves them open: the file's shape decides (DefaultMicroBatch).
 v1::Recipe Resolve(const v1::Recipe& recipe, const arch::ArchSpec& spec);
 
+// The output format of a recipe that names none.
+std::string DefaultFormat(const v1::Recipe& recipe);
+
 // Sequences forwarded together where the recipe does not say: as many as make about 1024 tokens, at least 1.
 int32_t DefaultMicroBatch(int64_t sequence_length);
 

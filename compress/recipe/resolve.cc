@@ -3,6 +3,7 @@
 #include "compress/checkpoint/shard_plan.h"
 #include "compress/recipe/n_of_m.h"
 #include "compress/recipe/owl.h"
+#include "compress/recipe/part_checks.h"
 #include "compress/recipe/pattern.h"
 #include "compress/recipe/recipe.h"
 #include "compress/recipe/resolve_parts.h"
@@ -11,7 +12,6 @@ namespace calipress::recipe {
 namespace {
 
 constexpr int32_t kDefaultLength = 2048;
-constexpr int32_t kDefaultSamples = 128;
 // Enough for matrix products to run at full speed, and few enough for a pipeline of stages to fill soon.
 constexpr int64_t kMicroBatchTokens = 1024;
 constexpr double kDefaultOutlierThreshold = 5.0;
@@ -146,32 +146,41 @@ void ResolveStep(bool sequential, v1::Step* step) {
   }
 }
 
-void ResolveCalibration(int32_t default_length, v1::Calibration* calibration) {
-  bool token_ids = false;
-  for (v1::CalibrationSource& source : *calibration->mutable_sources()) {
-    token_ids = token_ids || source.has_token_ids();
-    if (!source.has_text()) continue;
-    if (source.text().field().empty()) source.mutable_text()->set_field("text");
-    if (source.text().layout() == v1::TEXT_LAYOUT_UNSPECIFIED) {
-      source.mutable_text()->set_layout(v1::TEXT_LAYOUT_PACK);
-    }
-  }
-  // The rows of a file of ids are what they are: its shape decides what the recipe leaves open.
-  if (!token_ids) {
-    CALIPRESS_DEFAULT(calibration, samples, kDefaultSamples);
-    CALIPRESS_DEFAULT(calibration, sequence_length, default_length);
-  }
-  if (calibration->has_sequence_length()) {
-    CALIPRESS_DEFAULT(calibration, micro_batch, DefaultMicroBatch(calibration->sequence_length()));
-  }
-}
-
 #undef CALIPRESS_DEFAULT
 
 }  // namespace
 
 int32_t DefaultMicroBatch(int64_t sequence_length) {
   return static_cast<int32_t>(std::max<int64_t>(1, kMicroBatchTokens / std::max<int64_t>(1, sequence_length)));
+}
+
+namespace {
+
+// Every method and every source as a recipe of its own has them.
+void ResolveStudy(const arch::ArchSpec& spec, v1::Recipe* recipe) {
+  v1::Study* study = recipe->mutable_study();
+  if (!study->has_draws()) study->set_draws(kDefaultDraws);
+  if (!study->has_repeat()) study->set_repeat(true);
+  if (study->keep().empty()) study->set_keep("none");
+  recipe->mutable_calibration();
+  v1::Recipe run = *recipe;
+  run.clear_study();
+  for (v1::StudyMethod& method : *study->mutable_methods()) {
+    *run.mutable_steps() = method.steps();
+    *method.mutable_steps() = Resolve(run, spec).steps();
+  }
+  for (v1::StudySource& source : *study->mutable_sources()) {
+    *run.mutable_calibration()->mutable_sources() = source.sources();
+    *source.mutable_sources() = Resolve(run, spec).calibration().sources();
+  }
+}
+
+}  // namespace
+
+std::string DefaultFormat(const v1::Recipe& recipe) {
+  const bool spqr =
+      std::any_of(recipe.steps().begin(), recipe.steps().end(), [](const v1::Step& step) { return step.has_spqr(); });
+  return spqr ? "spqr" : "compressed-tensors";
 }
 
 v1::Recipe Resolve(const v1::Recipe& recipe, const arch::ArchSpec& spec) {
@@ -183,14 +192,12 @@ v1::Recipe Resolve(const v1::Recipe& recipe, const arch::ArchSpec& spec) {
   const bool sequential = resolved.propagation() != v1::PROPAGATION_ORIGINAL &&
                           std::none_of(resolved.steps().begin(), resolved.steps().end(), Transforms);
   for (v1::Step& step : *resolved.mutable_steps()) ResolveStep(sequential, &step);
+  if (resolved.has_study()) ResolveStudy(spec, &resolved);
   if (resolved.has_calibration()) ResolveCalibration(default_length, resolved.mutable_calibration());
-  if (resolved.steps_size() > 0 || resolved.has_output()) {
+  if (resolved.steps_size() > 0 || resolved.has_output() || resolved.has_study()) {
     v1::Output* output = resolved.mutable_output();
-    if (output->format().empty()) {
-      const bool spqr = std::any_of(resolved.steps().begin(), resolved.steps().end(),
-                                    [](const v1::Step& step) { return step.has_spqr(); });
-      output->set_format(spqr ? "spqr" : "compressed-tensors");
-    }
+    // The runs of a study have formats of their own.
+    if (output->format().empty() && !resolved.has_study()) output->set_format(DefaultFormat(resolved));
     if (!output->has_max_shard_bytes()) output->set_max_shard_bytes(checkpoint::kDefaultShardBytes);
   }
   if (resolved.has_evaluation()) ResolveEvaluation(default_length, resolved.mutable_evaluation());

@@ -1,13 +1,13 @@
 #pragma once
 
 #include <cstdint>
-#include <string>
 
 #include "calipress/v1/recipe.pb.h"
 
 namespace calipress::recipe {
 
-// The defaults of parts of a recipe. Part of Resolve.
+// Defaults of parts of a recipe. `default_length` is the smaller of 2048 and the model's positions. Part of Resolve.
+void ResolveCalibration(int32_t default_length, v1::Calibration* calibration);
 void ResolveEvaluation(int32_t default_length, v1::Evaluation* evaluation);
 
 }  // namespace calipress::recipe

@@ -77,6 +77,10 @@ class Validator {
 
   // What the job is: one with steps and an output, or one that evaluates.
   void CheckShape(const std::string& path) {
+    if (recipe_.has_study()) {
+      if (!has_output_) Refuse(path, "a study needs an output, for its tables and what study.keep names; give one");
+      return;
+    }
     if (has_output_) {
       if (recipe_.steps_size() == 0) {
         Refuse(absl::StrCat(path, ".steps"),
@@ -234,7 +238,14 @@ class Validator {
 }  // namespace
 
 std::vector<FieldViolation> Validate(const v1::Recipe& recipe, bool has_output, std::string_view prefix) {
-  return Validator(recipe, has_output).Run(std::string(prefix));
+  const std::string path(prefix);
+  std::vector<FieldViolation> violations = Validator(recipe, has_output).Run(path);
+  if (!recipe.has_study()) return violations;
+  for (FieldViolation& violation :
+       OfStudyParts(recipe, path, [&](const v1::Recipe& run) { return Validator(run, has_output).Run(path); })) {
+    violations.push_back(std::move(violation));
+  }
+  return violations;
 }
 
 }  // namespace calipress::recipe

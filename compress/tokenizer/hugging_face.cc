@@ -18,6 +18,12 @@ std::string Take(CalipressTokenizersBytes bytes) {
   return text;
 }
 
+std::vector<int64_t> Take(CalipressTokenizersIds ids) {
+  std::vector<int64_t> wide(ids.data, ids.data + ids.size);
+  calipress_tokenizers_free_ids(ids);
+  return wide;
+}
+
 class HuggingFaceTokenizer : public Tokenizer {
  public:
   explicit HuggingFaceTokenizer(CalipressTokenizer* handle)
@@ -43,9 +49,7 @@ class HuggingFaceTokenizer : public Tokenizer {
       default:
         return DefectError(absl::StrCat("the tokenizer panicked while encoding: ", Take(error)));
     }
-    std::vector<int64_t> wide(ids.data, ids.data + ids.size);
-    calipress_tokenizers_free_ids(ids);
-    return wide;
+    return Take(ids);
   }
 
   absl::StatusOr<std::string> Decode(const std::vector<int64_t>& ids, bool skip_special_tokens) const override {
@@ -73,6 +77,13 @@ class HuggingFaceTokenizer : public Tokenizer {
   }
 
   int64_t vocabulary_size() const override { return vocabulary_size_; }
+
+  absl::StatusOr<std::vector<int64_t>> OrdinaryIds() const override {
+    CalipressTokenizersIds ids{};
+    CalipressTokenizersBytes error{};
+    if (calipress_tokenizers_ordinary_ids(handle_, &ids, &error) == kCalipressTokenizersOk) return Take(ids);
+    return DefectError(absl::StrCat("the tokenizer panicked while listing its tokens: ", Take(error)));
+  }
 
  private:
   CalipressTokenizer* const handle_;  // owned

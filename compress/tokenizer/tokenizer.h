@@ -20,6 +20,8 @@ class Tokenizer {
   virtual absl::StatusOr<std::string> Decode(const std::vector<int64_t>& ids, bool skip_special_tokens) const = 0;
   // Highest id + 1, added tokens included.
   virtual int64_t vocabulary_size() const = 0;
+  // Ids of all tokens but those that are marked special, ascending.
+  virtual absl::StatusOr<std::vector<int64_t>> OrdinaryIds() const = 0;
 
   // From the text of a tokenizer.json; malformed input is SOURCE_MODEL_CORRUPT with the parser's words.
   static absl::StatusOr<std::unique_ptr<Tokenizer>> FromJson(std::string_view json);

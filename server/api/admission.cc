@@ -8,9 +8,12 @@
 #include "absl/strings/str_cat.h"
 #include "compress/base/error.h"
 #include "compress/base/status_macros.h"
-#include "compress/calibration/source.h"
+#include "compress/calibration/instructions_source.h"
+#include "compress/calibration/token_ids_source.h"
+#include "compress/recipe/calibration_plan.h"
 #include "compress/recipe/loader_warnings.h"
 #include "compress/recipe/recipe.h"
+#include "compress/recipe/study.h"
 #include "server/api/error_mapping.h"
 #include "server/api/estimate.h"
 #include "server/api/request_checks.h"
@@ -22,9 +25,7 @@ namespace {
 constexpr std::string_view kOwnFolder = "_calipress/";
 
 bool UsesText(const v1::Recipe& recipe) {
-  return recipe::Evaluates(recipe) ||
-         std::any_of(recipe.calibration().sources().begin(), recipe.calibration().sources().end(),
-                     [](const v1::CalibrationSource& source) { return source.has_text(); });
+  return recipe::Evaluates(recipe) || recipe::NeedsTokenizer(recipe.calibration());
 }
 
 // A folder's URI in one spelling, with a slash at its end: "file:///a//b/../c/" and "/a/c" are one folder.
@@ -68,9 +69,35 @@ absl::Status CheckOutput(storage::ObjectStore& store, const v1::CompressionJob& 
   return absl::OkStatus();
 }
 
+// Instructions of a model that has no chat template, or one that cannot be read.
+absl::Status CheckTemplate(storage::ObjectStore& store, const v1::CompressionJob& job,
+                           std::vector<FieldViolation>* violations) {
+  const v1::Study& study = job.recipe().study();
+  std::vector<std::pair<std::string, const v1::CalibrationSource*>> sources;
+  for (int i = 0; i < job.recipe().calibration().sources_size(); ++i) {
+    sources.emplace_back(absl::StrCat("recipe.calibration.sources[", i, "]"), &job.recipe().calibration().sources(i));
+  }
+  for (int s = 0; s < study.sources_size(); ++s) {
+    for (int i = 0; i < study.sources(s).sources_size(); ++i) {
+      sources.emplace_back(absl::StrCat("recipe.study.sources[", s, "].sources[", i, "]"),
+                           &study.sources(s).sources(i));
+    }
+  }
+  for (const auto& [field, source] : sources) {
+    if (!source->has_instructions()) continue;
+    const auto made = calibration::OpenChatTemplate(store, job.model());
+    if (!made.ok() && ErrorClassOf(made.status()) != ErrorClass::kUser) return made.status();
+    if (made.ok()) return absl::OkStatus();
+    violations->push_back({absl::StrCat(field, ".instructions"), std::string(made.status().message())});
+  }
+  return absl::OkStatus();
+}
+
 // Texts and token files that are missing or empty.
-absl::StatusOr<std::vector<FieldViolation>> CheckData(storage::ObjectStore& store, const v1::Recipe& recipe) {
+absl::StatusOr<std::vector<FieldViolation>> CheckData(storage::ObjectStore& store, const v1::CompressionJob& job) {
   std::vector<FieldViolation> violations;
+  const v1::Recipe& recipe = job.recipe();
+  CALIPRESS_RETURN_IF_ERROR(CheckTemplate(store, job, &violations));
   for (const RecipeUri& uri : UrisOf(recipe)) {
     if (uri.field == "recipe.evaluation.reference") continue;
     auto info = store.Stat(uri.uri);
@@ -100,28 +127,24 @@ absl::Status CheckReference(storage::ObjectStore& store, const std::string& refe
   return absl::OkStatus();
 }
 
-// A token file's own header says how many ids there are. One that is no such file is refused here already.
-absl::StatusOr<calibration::NpyLayout> TokenFileLayout(storage::ObjectStore& store, const std::string& uri) {
-  CALIPRESS_ASSIGN_OR_RETURN(const auto reader, store.Open(uri));
-  std::string start(std::min(reader->size(), calibration::kNpyStartBytes), '\0');
-  CALIPRESS_RETURN_IF_ERROR(reader->ReadAt(0, static_cast<int64_t>(start.size()), start.data()));
-  auto layout = calibration::ParseNpyLayout(start, reader->size());
-  if (!layout.ok()) return Annotate(layout.status(), storage::RedactUri(uri));
-  return layout;
-}
-
-// Tokens that will be calibrated with.
+// Tokens that will be calibrated with. A token file's own header says how many ids there are; one that is no such file
+// is refused here already.
 absl::StatusOr<InputSizes> CalibrationSizes(storage::ObjectStore& store, const v1::Calibration& calibration) {
   InputSizes sizes;
   sizes.calibration_length = calibration.sequence_length();
-  int64_t sequences = calibration.samples();
-  for (const v1::CalibrationSource& source : calibration.sources()) {
-    if (!source.has_token_ids()) continue;
-    CALIPRESS_ASSIGN_OR_RETURN(const auto layout, TokenFileLayout(store, source.token_ids().uri()));
-    sizes.calibration_length = layout.length;
-    if (sequences == 0) sequences = layout.sequences;
+  const std::vector<int64_t> sequences = recipe::SourceSequences(calibration);
+  int64_t sum = 0;
+  for (int i = 0; i < calibration.sources_size(); ++i) {
+    const v1::CalibrationSource& source = calibration.sources(i);
+    int64_t given = sequences[i];
+    if (source.has_token_ids()) {
+      CALIPRESS_ASSIGN_OR_RETURN(const auto shape, calibration::ReadTokenFileShape(store, source.token_ids().uri()));
+      sizes.calibration_length = shape.length;
+      if (given == recipe::kAllSequences) given = shape.sequences;
+    }
+    sum += given;
   }
-  sizes.calibration_tokens = sequences * sizes.calibration_length;
+  sizes.calibration_tokens = sum * sizes.calibration_length;
   return sizes;
 }
 
@@ -147,12 +170,34 @@ absl::Status CheckFits(const v1::CompressionJob& job, const SourceModel& model,
                    ", has ", largest));
 }
 
+// The job, or of a study one for every method and source.
+std::vector<v1::CompressionJob> PartsOf(const v1::CompressionJob& job) {
+  if (!job.recipe().has_study()) return {job};
+  std::vector<v1::CompressionJob> parts;
+  for (const recipe::StudyRun& run : recipe::StudyRuns(job.recipe())) {
+    // Draws and weights ask for nothing else.
+    const bool first_weight = !run.domain_weight || *run.domain_weight == job.recipe().study().sweep().weights(0);
+    if (run.draw > 0 || run.repeat || !first_weight) continue;
+    *parts.emplace_back(job).mutable_recipe() = run.recipe;
+  }
+  return parts;
+}
+
+// The largest of each.
+void AddEstimate(const v1::Estimate& part, v1::Estimate* all) {
+  const int64_t output = std::max(all->output_bytes(), part.output_bytes());
+  const int64_t memory = std::max(all->worker_memory_bytes(), part.worker_memory_bytes());
+  *all = part;
+  all->set_output_bytes(output);
+  all->set_worker_memory_bytes(memory);
+}
+
 }  // namespace
 
 absl::StatusOr<v1::CompressionJob> Admission::Admit(const v1::CompressionJob& job,
                                                     const std::vector<v1::WorkerInfo>& workers) const {
   CALIPRESS_ASSIGN_OR_RETURN(const SourceModel model, InspectModel(store_, job.model()));
-  if (model.quantized && job.recipe().steps_size() > 0) {
+  if (model.quantized && (job.recipe().steps_size() > 0 || job.recipe().has_study())) {
     return PreconditionError(reason::kUnsupportedCombination,
                              absl::StrCat("model ", storage::RedactUri(job.model()),
                                           " is quantized already (quantization_config in its config.json); give the "
@@ -163,19 +208,25 @@ absl::StatusOr<v1::CompressionJob> Admission::Admit(const v1::CompressionJob& jo
 
   std::vector<FieldViolation> violations = recipe::ValidateForModel(admitted.recipe(), model.spec, "recipe");
   const bool recipe_fits = violations.empty();
-  CALIPRESS_ASSIGN_OR_RETURN(const auto data, CheckData(store_, admitted.recipe()));
+  CALIPRESS_ASSIGN_OR_RETURN(const auto data, CheckData(store_, admitted));
   violations.insert(violations.end(), data.begin(), data.end());
   if (!violations.empty()) {
     return ViolationsError(recipe_fits ? reason::kInvalidCalibrationData : reason::kInvalidRecipe, violations);
   }
   if (!job.output().empty()) CALIPRESS_RETURN_IF_ERROR(CheckOutput(store_, job));
-  if (UsesText(admitted.recipe())) CALIPRESS_RETURN_IF_ERROR(CheckTokenizer(store_, job.model(), model.spec));
   if (!admitted.recipe().evaluation().reference().empty()) {
     CALIPRESS_RETURN_IF_ERROR(CheckReference(store_, admitted.recipe().evaluation().reference(), model));
   }
-  CALIPRESS_RETURN_IF_ERROR(CheckFits(admitted, model, workers));
-  CALIPRESS_ASSIGN_OR_RETURN(const InputSizes sizes, CalibrationSizes(store_, admitted.recipe().calibration()));
-  *admitted.mutable_estimate() = EstimateJob(admitted, model, sizes);
+  for (const v1::CompressionJob& part : PartsOf(admitted)) {
+    if (UsesText(part.recipe())) CALIPRESS_RETURN_IF_ERROR(CheckTokenizer(store_, job.model(), model.spec));
+    CALIPRESS_RETURN_IF_ERROR(CheckTextBegins(store_, job.model(), model.spec, part.recipe().calibration()));
+    CALIPRESS_RETURN_IF_ERROR(CheckFits(part, model, workers));
+    CALIPRESS_ASSIGN_OR_RETURN(const InputSizes sizes, CalibrationSizes(store_, part.recipe().calibration()));
+    AddEstimate(EstimateJob(part, model, sizes), admitted.mutable_estimate());
+  }
+  if (admitted.recipe().has_study() && admitted.recipe().study().keep() == "none") {
+    admitted.mutable_estimate()->set_output_bytes(0);
+  }
   for (std::string& warning : recipe::LoaderWarnings(admitted.recipe(), model.spec)) {
     admitted.mutable_estimate()->add_warnings(std::move(warning));
   }

@@ -1,5 +1,6 @@
 #include "server/api/request_checks.h"
 
+#include <google/protobuf/descriptor.h>
 #include <google/protobuf/io/coded_stream.h>
 #include <google/protobuf/io/zero_copy_stream_impl_lite.h>
 
@@ -147,6 +148,28 @@ void CheckNameField(std::string_view name, std::vector<FieldViolation>* violatio
       {"name", absl::StrCat("'", BoundedText(name, 80), "' is not a job's name: compressionJobs/{id}")});
 }
 
+// Of every field named "uri", wherever it is in the message.
+void AddUris(const google::protobuf::Message& message, const std::string& path, std::vector<RecipeUri>* uris) {
+  using google::protobuf::FieldDescriptor;
+  const auto& reflection = *message.GetReflection();
+  std::vector<const FieldDescriptor*> fields;
+  reflection.ListFields(message, &fields);
+  for (const FieldDescriptor* field : fields) {
+    const std::string inner = absl::StrCat(path, ".", field->name());
+    if (field->cpp_type() == FieldDescriptor::CPPTYPE_STRING && field->name() == "uri") {
+      uris->push_back({inner, reflection.GetString(message, field)});
+    }
+    if (field->cpp_type() != FieldDescriptor::CPPTYPE_MESSAGE) continue;
+    if (!field->is_repeated()) {
+      AddUris(reflection.GetMessage(message, field), inner, uris);
+      continue;
+    }
+    for (int i = 0; i < reflection.FieldSize(message, field); ++i) {
+      AddUris(reflection.GetRepeatedMessage(message, field, i), absl::StrCat(inner, "[", i, "]"), uris);
+    }
+  }
+}
+
 }  // namespace
 
 absl::Status CheckCreate(const v1::CreateCompressionJobRequest& request) {
@@ -208,23 +231,7 @@ absl::Status CheckName(std::string_view name) {
 
 std::vector<RecipeUri> UrisOf(const v1::Recipe& recipe) {
   std::vector<RecipeUri> uris;
-  for (int i = 0; i < recipe.calibration().sources_size(); ++i) {
-    const v1::CalibrationSource& source = recipe.calibration().sources(i);
-    const std::string field = absl::StrCat("recipe.calibration.sources[", i, "].");
-    if (source.has_text()) uris.push_back({field + "text.uri", source.text().uri()});
-    if (source.has_token_ids()) uris.push_back({field + "token_ids.uri", source.token_ids().uri()});
-  }
-  for (int i = 0; i < recipe.evaluation().perplexity_size(); ++i) {
-    uris.push_back(
-        {absl::StrCat("recipe.evaluation.perplexity[", i, "].uri"), recipe.evaluation().perplexity(i).uri()});
-  }
-  for (int i = 0; i < recipe.evaluation().multiple_choice_size(); ++i) {
-    uris.push_back(
-        {absl::StrCat("recipe.evaluation.multiple_choice[", i, "].uri"), recipe.evaluation().multiple_choice(i).uri()});
-  }
-  for (int i = 0; i < recipe.evaluation().last_word_size(); ++i) {
-    uris.push_back({absl::StrCat("recipe.evaluation.last_word[", i, "].uri"), recipe.evaluation().last_word(i).uri()});
-  }
+  AddUris(recipe, "recipe", &uris);
   if (!recipe.evaluation().reference().empty()) {
     uris.push_back({"recipe.evaluation.reference", recipe.evaluation().reference()});
   }

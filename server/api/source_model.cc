@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "compress/arch/text_ends.h"
 #include "compress/base/error.h"
 #include "compress/base/status_macros.h"
 #include "compress/checkpoint/formats/linear_format.h"
@@ -169,6 +170,25 @@ absl::Status CheckTokenizer(storage::ObjectStore& store, const std::string& uri,
                      "to another model"));
   }
   return absl::OkStatus();
+}
+
+absl::Status CheckTextBegins(storage::ObjectStore& store, const std::string& uri, const arch::ArchSpec& spec,
+                             const v1::Calibration& calibration) {
+  std::vector<FieldViolation> violations;
+  for (int i = 0; i < calibration.sources_size(); ++i) {
+    if (!calibration.sources(i).has_self_generated()) continue;
+    violations.push_back({absl::StrCat("recipe.calibration.sources[", i, "].self_generated"),
+                          "the model has no token to begin a text with: neither generation_config.json nor config.json "
+                          "has a bos_token_id; use prefix_generated, or text"});
+  }
+  if (violations.empty()) return absl::OkStatus();
+  CALIPRESS_ASSIGN_OR_RETURN(const std::string config,
+                             store.ReadAll(storage::JoinUri(uri, "config.json"), kLargestConfig));
+  auto generation = store.ReadAll(storage::JoinUri(uri, "generation_config.json"), kLargestConfig);
+  if (!generation.ok() && !absl::IsNotFound(generation.status())) return generation.status();
+  CALIPRESS_ASSIGN_OR_RETURN(const arch::TextEnds ends,
+                             arch::ParseTextEnds(config, generation.ok() ? *generation : "", spec.vocabulary));
+  return ends.begin ? absl::OkStatus() : ViolationsError(reason::kInvalidCalibrationData, violations);
 }
 
 }  // namespace calipress::api

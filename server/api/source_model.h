@@ -8,6 +8,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "calipress/v1/calibration.pb.h"
 #include "compress/arch/arch.h"
 #include "compress/checkpoint/compressed_tensors.h"
 #include "compress/storage/object_store.h"
@@ -32,5 +33,9 @@ absl::StatusOr<SourceModel> InspectModel(storage::ObjectStore& store, const std:
 
 // For jobs that tokenize text: tokenizer.json must be there and name no id beyond the embedding's rows.
 absl::Status CheckTokenizer(storage::ObjectStore& store, const std::string& uri, const arch::ArchSpec& spec);
+
+// For self_generated sources: the model must name the token that its texts begin with. Names the fields.
+absl::Status CheckTextBegins(storage::ObjectStore& store, const std::string& uri, const arch::ArchSpec& spec,
+                             const v1::Calibration& calibration);
 
 }  // namespace calipress::api

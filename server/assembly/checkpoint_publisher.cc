@@ -20,7 +20,9 @@
 #include "compress/recipe/recipe_yaml.h"
 #include "compress/report/page.h"
 #include "server/assembly/expected_tensors.h"
+#include "server/assembly/message_json.h"
 #include "server/assembly/shards.h"
+#include "server/assembly/study_files.h"
 #include "server/fleet/staging.h"
 
 namespace calipress::assembly {
@@ -43,6 +45,8 @@ struct Checkpoint {
   std::vector<std::string> copies;        // taken over from the source
   std::optional<std::string> ids_staged;  // calibration ids, where they still are in staging
   bool imatrix = false;                   // imatrix.gguf is a part of it
+  // Of a study that the checkpoint comes from: name and text.
+  std::vector<std::pair<std::string, std::string>> study;
 
   std::vector<std::string> Files() const {
     std::vector<std::string> files = copies;
@@ -51,6 +55,7 @@ struct Checkpoint {
     for (const char* file : {kIndex, kRecipe, kReport, kPage, fleet::kCalibrationIdsFile, kConfig})
       files.emplace_back(file);
     if (imatrix) files.emplace_back(fleet::kImatrixFile);
+    for (const auto& [name, text] : study) files.push_back(name);
     return files;
   }
 };
@@ -60,16 +65,6 @@ absl::Status OutputExists(const v1::CompressionJob& job, const std::string& name
                            absl::StrCat(storage::RedactUri(storage::JoinUri(job.output(), name)),
                                         " was put there by someone else while the job ran; the checkpoint is not "
                                         "published. Empty the folder or choose another one, and submit again"));
-}
-
-absl::StatusOr<std::string> ToJson(const v1::Report& report) {
-  google::protobuf::util::JsonPrintOptions options;
-  options.add_whitespace = true;
-  options.preserve_proto_field_names = true;
-  std::string json;
-  const auto status = google::protobuf::util::MessageToJsonString(report, &json, options);
-  if (!status.ok()) return DefectError(absl::StrCat("the report cannot be written as JSON: ", status.ToString()));
-  return json;
 }
 
 // The calibration ids lie with the attempt that made them; attempts make the same ones.
@@ -184,7 +179,8 @@ absl::Status WriteBesides(storage::ObjectStore& store, const v1::CompressionJob&
   }
   if (checkpoint.imatrix) CALIPRESS_RETURN_IF_ERROR(MoveImatrix(store, job));
   CALIPRESS_RETURN_IF_ERROR(store.WriteAll(target(kPage), report::ReportPage(job, report)));
-  CALIPRESS_ASSIGN_OR_RETURN(const std::string json, ToJson(report));
+  for (const auto& [name, text] : checkpoint.study) CALIPRESS_RETURN_IF_ERROR(store.WriteAll(target(name), text));
+  CALIPRESS_ASSIGN_OR_RETURN(const std::string json, MessageJson(report));
   return store.WriteAll(target(kReport), json);
 }
 
@@ -204,10 +200,12 @@ absl::StatusOr<bool> AlreadyPublished(storage::ObjectStore& store, const v1::Com
   return true;
 }
 
-absl::Status PublishCheckpoint(storage::ObjectStore& store, const v1::CompressionJob& job, Shards shards,
+absl::Status PublishCheckpoint(storage::ObjectStore& store, const v1::CompressionJob& of_study, Shards shards,
                                v1::Report* report) {
+  CALIPRESS_ASSIGN_OR_RETURN(const v1::CompressionJob job, JobOfCheckpoint(of_study, *report));
   std::map<std::string, std::vector<int64_t>> expected;
-  CALIPRESS_ASSIGN_OR_RETURN(const Checkpoint checkpoint, Design(store, job, std::move(shards), &expected));
+  CALIPRESS_ASSIGN_OR_RETURN(Checkpoint checkpoint, Design(store, job, std::move(shards), &expected));
+  CALIPRESS_ASSIGN_OR_RETURN(checkpoint.study, StudyFiles(of_study, *report));
   report->set_output_bytes(TensorBytes(checkpoint.shards));
   const std::string root = fleet::StagingRoot(job);
   CALIPRESS_ASSIGN_OR_RETURN(const auto marker, checkpoint::ReadMarker(store, root));
@@ -229,6 +227,16 @@ absl::Status PublishCheckpoint(storage::ObjectStore& store, const v1::Compressio
   if (!checkpoint.index) own.erase(std::remove(own.begin(), own.end(), kIndex), own.end());
   CALIPRESS_RETURN_IF_ERROR(CheckForeign(store, job, checkpoint, own));
   return store.WriteAll(storage::JoinUri(job.output(), kConfig), checkpoint.config);
+}
+
+// A study that keeps no run: its tables and the report, which comes last. Written again as often as it is called.
+absl::Status PublishTables(storage::ObjectStore& store, const v1::CompressionJob& job, const v1::Report& report) {
+  CALIPRESS_ASSIGN_OR_RETURN(const auto files, StudyFiles(job, report));
+  for (const auto& [name, text] : files) {
+    CALIPRESS_RETURN_IF_ERROR(store.WriteAll(storage::JoinUri(job.output(), name), text));
+  }
+  CALIPRESS_ASSIGN_OR_RETURN(const std::string json, MessageJson(report));
+  return store.WriteAll(storage::JoinUri(job.output(), kReport), json);
 }
 
 // Takes back what a publication that did not reach config.json has put into the output.
@@ -271,6 +279,7 @@ absl::Status CheckpointPublisher::Publish(const v1::CompressionJob& job,
   CALIPRESS_ASSIGN_OR_RETURN(const auto source, checkpoint::ModelReader::Open(store_, job.model()));
   report->set_source_bytes(source->total_bytes());
   if (job.output().empty()) return absl::OkStatus();
+  if (job.recipe().has_study() && report->study().kept().empty()) return PublishTables(store_, job, *report);
   Shards shards;
   for (const auto& outcome : outcomes) shards.insert(shards.end(), outcome.shards().begin(), outcome.shards().end());
   std::sort(shards.begin(), shards.end(), [](const auto& a, const auto& b) { return a.file() < b.file(); });

@@ -8,6 +8,7 @@
 #include "server/fleet/coordinator_impl.h"
 #include "server/fleet/fleet_metrics.h"
 #include "server/fleet/report_merge.h"
+#include "server/fleet/study_runs.h"
 
 namespace calipress::fleet {
 
@@ -28,6 +29,7 @@ void CoordinatorImpl::PublishOne(std::unique_lock<std::mutex>& lock, WorkingJob&
   for (const worker::v1::StageState& rank : working.ranks) outcomes.push_back(rank.outcome());
   const std::vector<worker::v1::FinishedBlock> blocks = working.Blocks();
   v1::Report report = MergeReports(working.ranks, working.earlier, blocks);
+  if (job.recipe().has_study()) *report.mutable_study() = ReportOfRuns(working.ranks, working.earlier);
   report.set_total_seconds(std::chrono::duration<double>(clock_.Wall() - ReadTimestamp(job.start_time())).count());
 
   lock.unlock();

@@ -13,6 +13,7 @@
 #include "server/fleet/report_merge.h"
 #include "server/fleet/rpc_status.h"
 #include "server/fleet/staging.h"
+#include "server/fleet/study_runs.h"
 
 namespace calipress::fleet {
 namespace {
@@ -88,7 +89,8 @@ void CoordinatorImpl::TakeStage(WorkingJob& working, const scheduler::Attempt& a
   // The blocks are kept by themselves.
   stage.clear_finished_blocks();
   worker::v1::StageState& known = working.ranks.at(rank);
-  const bool worth_keeping = stage.has_outcome() || stage.phases_size() != known.phases_size();
+  const bool worth_keeping = stage.has_outcome() || stage.phases_size() != known.phases_size() ||
+                             stage.finished_runs_size() != known.finished_runs_size();
   const bool new_line = !stage.message().empty() && stage.message() != known.message();
   known = std::move(stage);
   if (rank == 0 && !working.job.output().empty()) {
@@ -171,6 +173,7 @@ worker::v1::Assignment CoordinatorImpl::MakeAssignment(const scheduler::Job& job
     block.clear_linears();
     *assignment.add_finished_blocks() = std::move(block);
   }
+  *assignment.mutable_finished_runs() = working.earlier.finished_runs();
   if (working.calibration_ids_uri != CalibrationIdsUri(working.job, job.attempt.number)) {
     assignment.set_calibration_ids_uri(working.calibration_ids_uri);
   }
@@ -258,6 +261,7 @@ void CoordinatorImpl::OnAttemptStopping(WorkingJob& working, const scheduler::De
 void CoordinatorImpl::OnAttemptEnded(WorkingJob& working, const scheduler::Decision& decision) {
   CountAttempt(decision.outcome, decision.cause);
   AddPhases(working.ranks, &working.earlier);
+  AddRuns(working.ranks, &working.earlier);
   working.change.earlier_phases = working.earlier;
   if (const scheduler::Job* job = scheduler_.Find(working.job.uid())) {
     if (job->attempt.number == decision.attempt) working.KeepAttempt(job->attempt);

@@ -19,17 +19,21 @@ bool HasLayerRatios(const v1::Recipe& recipe) {
 
 std::vector<Phase> PhasesOf(const v1::CompressionJob& job) {
   std::vector<Phase> phases;
-  if (job.recipe().calibration().sources_size() > 0) phases.push_back({kTokensPhase, 2});
-  if (HasLayerRatios(job.recipe())) phases.push_back({kRatiosPhase, 30});
-  if (job.recipe().steps_size() > 0) phases.push_back({kCompressPhase, 80});
-  const v1::Evaluation& evaluation = job.recipe().evaluation();
-  if (evaluation.perplexity_size() + evaluation.multiple_choice_size() + evaluation.last_word_size() > 0) {
+  const v1::Recipe& recipe = job.recipe();
+  // A study may do one of its runs once more, as an ordinary job.
+  if (recipe.has_study()) phases.push_back({kStudyPhase, 100});
+  const bool tables_alone = recipe.has_study() && recipe.study().keep() == "none";
+  if (!tables_alone && (recipe.has_study() || recipe.calibration().sources_size() > 0))
+    phases.push_back({kTokensPhase, 2});
+  if (HasLayerRatios(recipe)) phases.push_back({kRatiosPhase, 30});
+  if (!tables_alone && (recipe.has_study() || recipe.steps_size() > 0)) phases.push_back({kCompressPhase, 80});
+  const v1::Evaluation& evaluation = recipe.evaluation();
+  if (!tables_alone &&
+      evaluation.perplexity_size() + evaluation.multiple_choice_size() + evaluation.last_word_size() > 0) {
     phases.push_back({kEvaluatePhase, 12});
   }
-  if (!job.output().empty()) {
-    phases.push_back({kAssemblePhase, 5});
-    phases.push_back({kPublishPhase, 1});
-  }
+  if (!tables_alone && !job.output().empty()) phases.push_back({kAssemblePhase, 5});
+  if (!job.output().empty()) phases.push_back({kPublishPhase, 1});
   return phases;
 }
 

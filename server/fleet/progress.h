@@ -13,6 +13,7 @@ inline constexpr std::string_view kTokensPhase = "calibration-tokens";
 inline constexpr std::string_view kRatiosPhase = "layer-ratios";
 inline constexpr std::string_view kCompressPhase = "compress";
 inline constexpr std::string_view kEvaluatePhase = "evaluate";
+inline constexpr std::string_view kStudyPhase = "study";
 inline constexpr std::string_view kAssemblePhase = "assemble";
 inline constexpr std::string_view kPublishPhase = "publish";
 

@@ -19,6 +19,9 @@ constexpr int kLinearsPerBlock = 4096;
 constexpr int kEvaluations = 256;
 constexpr int kWarnings = 1000;
 constexpr int kLayerRatios = 100'000;
+// As many as a study may have (compress/recipe/check_study.cc).
+constexpr int kRuns = 2001;
+constexpr int kWarningsPerRun = 3;
 
 template <typename T>
 void CutList(T* list, int limit) {
@@ -81,6 +84,16 @@ void BoundStage(worker::v1::StageState* stage) {
       CutString(linear.mutable_name(), kLineLimit);
       CutString(linear.mutable_method(), kIdLimit);
     }
+  }
+  CutList(stage->mutable_finished_runs(), kRuns);
+  for (worker::v1::FinishedRun& run : *stage->mutable_finished_runs()) {
+    v1::RunReport* report = run.mutable_report();
+    CutString(report->mutable_name(), kLineLimit);
+    CutString(report->mutable_error(), kLineLimit);
+    CutList(report->mutable_evaluations(), kEvaluations);
+    CutList(report->mutable_tasks(), kEvaluations);
+    CutList(report->mutable_warnings(), kWarningsPerRun);
+    for (std::string& warning : *report->mutable_warnings()) CutString(&warning, kLineLimit);
   }
   if (!stage->has_outcome()) return;
   worker::v1::StageOutcome* outcome = stage->mutable_outcome();

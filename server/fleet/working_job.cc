@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "compress/base/digest.h"
+#include "compress/recipe/calibration_plan.h"
 #include "server/fleet/rpc_status.h"
 
 namespace calipress::fleet {
@@ -115,9 +116,9 @@ scheduler::JobSpec SpecOf(const v1::CompressionJob& job) {
   spec.device = job.placement().device();
   if (job.recipe().sharding() == v1::SHARDING_SAMPLES) {
     // Files of token ids say themselves how many they hold: any number of workers may find something.
-    const auto& calibration = job.recipe().calibration();
-    const bool counted = calibration.has_samples() && calibration.samples() > 0;
-    spec.samples = counted ? calibration.samples() : std::numeric_limits<int>::max();
+    const int64_t most = std::numeric_limits<int>::max();
+    const int64_t counted = recipe::CalibrationSequences(job.recipe().calibration()).value_or(most);
+    spec.samples = static_cast<int>(counted > 0 ? std::min(counted, most) : most);
   }
   return spec;
 }

@@ -6,6 +6,8 @@ wanda     the same of Wanda, half of the weights, unstructured.
 sparsegpt the same of SparseGPT.
 pipeline  two workers of one thread against one worker of one thread, propagation: original.
 replicas  the same with propagation: compressed (true-sequential GPTQ) and sharding: samples.
+generate  tokens per second that a model writes, beside transformers' generate with one batch of all sequences, in the
+          better of fp32 and bf16: the carried model (128 x 256), and the random Llama (GENERATE, default 128x512).
 quality   perplexity, seconds and size after every method on a trained model, ours and theirs, same calibration tokens
           (needs ../shared).
 
@@ -20,10 +22,13 @@ import sys
 import tempfile
 from pathlib import Path
 
-from measuring import BIN, HERE, PEER, CommandFailed, measure, peer, recipe
+import numpy as np
+
+from measuring import BIN, HERE, PEER, ROOT, CommandFailed, measure, peer, recipe
 from quality import quality
 
 REPEAT = int(os.environ.get("REPEAT", "3"))
+CARRIED = ROOT / "tests" / "data" / "mix-llama-5.8m"
 GPTQ = "{gptq: {bits: 4, group_size: 128}}"
 
 
@@ -94,7 +99,32 @@ def replicas(folder):
     return two_workers(folder, "propagation: compressed\nsharding: samples\n")
 
 
-BENCHES = {bench.__name__: bench for bench in (gptq, wanda, sparsegpt, pipeline, replicas, quality)}
+def generate(folder):
+    result = {}
+    sequences, length = map(int, os.environ.get("GENERATE", "128x512").split("x"))
+    for label, model, count, tokens in (("mix-llama-5.8m", CARRIED, 128, 256),
+                                        ("random Llama", random_llama(folder)[0], sequences, length)):
+        python = PEER if Path(PEER).exists() else sys.executable
+        _, peak, output = measure([python, HERE / "generate_peer.py", model, count, tokens], env={"THREADS": "2"})
+        theirs = next(json.loads(line) for line in output.splitlines() if line.startswith('{"generate'))["generate"]
+        prompts = folder / "prompts.npy"
+        np.save(prompts, np.ones((count, 1), dtype=np.int64))
+        runs = []
+        for _ in range(REPEAT):
+            _, own_peak, output = measure([BIN / "calipress-test-generate", model, prompts, folder / "out.npy", tokens,
+                                           "1.0", "2"])
+            told = next(json.loads(line) for line in output.splitlines() if line.startswith('{"seconds'))
+            runs.append((told["seconds"], own_peak))
+        seconds = statistics.median(run[0] for run in runs)
+        written = count * (tokens - 1)
+        result[label] = {"sequences": count, "tokens": tokens,
+                         "transformers": {name: round(written / value) for name, value in theirs.items()},
+                         "calipress": round(written / seconds), "speedup": round(min(theirs.values()) / seconds, 2),
+                         "peak_mb": [round(peak / 1e6), round(max(run[1] for run in runs) / 1e6)]}
+    return result
+
+
+BENCHES = {bench.__name__: bench for bench in (gptq, wanda, sparsegpt, pipeline, replicas, generate, quality)}
 
 
 def main():

@@ -9,7 +9,8 @@ import torch
 from transformers import AutoModelForCausalLM
 
 ROOT = Path(__file__).resolve().parents[2]
-PROGRAM = Path(os.environ.get("CALIPRESS_BIN", ROOT / "build" / "release" / "bin")) / "calipress-test-logits"
+BIN_FOLDER = Path(os.environ.get("CALIPRESS_BIN", ROOT / "build" / "release" / "bin"))
+PROGRAM = BIN_FOLDER / "calipress-test-logits"
 
 
 def ours(model_dir, ids, scratch, dtype="f32"):

@@ -60,4 +60,9 @@ void RunningStage::OnPhaseFinished(const calipress::v1::PhaseReport& phase) {
   *state_.add_phases() = phase;
 }
 
+void RunningStage::OnRunFinished(const worker::v1::FinishedRun& run) {
+  std::lock_guard lock(mutex_);
+  *state_.add_finished_runs() = run;
+}
+
 }  // namespace calipress::worker

@@ -32,6 +32,7 @@ class RunningStage : private engine::StageObserver {
   void OnProgress(const std::string& phase, double fraction, const std::string& message) override;
   void OnBlockFinished(const worker::v1::FinishedBlock& block) override;
   void OnPhaseFinished(const calipress::v1::PhaseReport& phase) override;
+  void OnRunFinished(const worker::v1::FinishedRun& run) override;
 
   worker::v1::Assignment assignment_;
   CancellationToken cancellation_;

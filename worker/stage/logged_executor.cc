@@ -22,6 +22,10 @@ class LoggedObserver : public engine::StageObserver {
             {{"phase", phase.name()}, {"seconds", phase.seconds()}, {"peak_memory_bytes", phase.peak_memory_bytes()}});
     next_.OnPhaseFinished(phase);
   }
+  void OnRunFinished(const worker::v1::FinishedRun& run) override {
+    LogInfo("run finished", {{"run", run.report().name()}, {"seconds", run.report().seconds()}});
+    next_.OnRunFinished(run);
+  }
 
  private:
   engine::StageObserver& next_;

@@ -48,11 +48,14 @@ struct StageMetrics {
   prometheus::Histogram& relative_error =
       HistogramFamily("calipress_layer_relative_error", "Output error of a compressed linear, relative to its output.")
           .Add({}, ErrorBuckets());
+  prometheus::Family<prometheus::Counter>& runs =
+      CounterFamily("calipress_study_runs_total", "Runs of studies that this worker is done with.");
   prometheus::Family<prometheus::Counter>& tokens = CounterFamily(
       "calipress_calibration_tokens_total", "Calibration tokens made by this worker (rank 0 makes them).");
 
   StageMetrics() {
     for (const char* method : {"gptq", "rtn"}) layers.Add({{"method", method}});
+    for (const char* outcome : {"succeeded", "failed"}) runs.Add({{"outcome", outcome}});
     for (const char* source : {"text", "token_ids"}) tokens.Add({{"source", source}});
   }
 };
@@ -85,6 +88,11 @@ class MeteredObserver : public engine::StageObserver {
   void OnPhaseFinished(const calipress::v1::PhaseReport& phase) override {
     AllMetrics().seconds.Add({{"phase", phase.name()}, {"method", method_}}, StageBuckets()).Observe(phase.seconds());
     next_.OnPhaseFinished(phase);
+  }
+  void OnRunFinished(const worker::v1::FinishedRun& run) override {
+    const std::string how = run.report().error().empty() ? "succeeded" : "failed";
+    AllMetrics().runs.Add({{"outcome", how}}).Increment();
+    next_.OnRunFinished(run);
   }
   std::string phase() const {
     std::lock_guard lock(mutex_);

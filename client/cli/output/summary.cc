@@ -81,8 +81,24 @@ std::string RatiosText(const v1::Report& report) {
 std::string CalibrationText(const v1::Report& report) {
   const v1::CalibrationReport& calibration = report.calibration();
   if (calibration.tokens() <= 0) return "";
-  return absl::StrCat("calibrated on ", calibration.sequences(), " sequences of ", calibration.sequence_length(),
-                      " tokens\n");
+  std::string text = absl::StrCat("calibrated on ", calibration.sequences(), " sequences of ",
+                                  calibration.sequence_length(), " tokens");
+  // One source is the recipe's own; of several it is told what each gave.
+  for (int i = 0; calibration.parts_size() > 1 && i < calibration.parts_size(); ++i) {
+    const v1::CalibrationPart& part = calibration.parts(i);
+    absl::StrAppend(&text, i == 0 ? " (" : ", ", OneLine(part.kind()), " ", part.sequences());
+  }
+  if (calibration.parts_size() > 1) absl::StrAppend(&text, ")");
+  if (calibration.vocabulary_coverage() > 0) {
+    absl::StrAppend(&text, absl::StrFormat(": repetition %.2f, coverage %.2f, diversity %.2f, Zipf %.2f",
+                                           calibration.repetition(), calibration.vocabulary_coverage(),
+                                           calibration.ngram_diversity(), calibration.zipf_exponent()));
+  }
+  if (calibration.has_perplexity()) {
+    absl::StrAppend(&text, ", perplexity ", FormatPerplexity(calibration.perplexity()));
+  }
+  if (!calibration.ids_file().empty()) absl::StrAppend(&text, "; ids in ", OneLine(calibration.ids_file()));
+  return text + "\n";
 }
 
 std::string WarningsText(const v1::Report& report) {

@@ -111,10 +111,10 @@ void AddEval(CLI::App* program, Action* action) {
   CLI::App* command =
       program->add_subcommand("eval", "measure a model: perplexity, tasks, and how far it is from another");
   command->add_option("MODEL", arguments->model, "Hugging Face model folder, compressed or not")->required();
-  AddFiles(command, "--text", &arguments->texts, ".txt or .jsonl: perplexity; may be repeated");
+  AddFiles(command, "--text", &arguments->texts, ".txt, .jsonl (.gz, .zst, .xz) or .parquet: perplexity; may be repeated");
   AddFiles(command, "--multiple-choice", &arguments->questions, ".jsonl: questions with choices; may be repeated");
-  AddFiles(command, "--last-word", &arguments->last_words, ".txt or .jsonl: texts' last words; may be repeated");
-  command->add_option("--field", arguments->field, "the field of .jsonl rows with the text; default: text")
+  AddFiles(command, "--last-word", &arguments->last_words, "files like these: texts' last words; may be repeated");
+  command->add_option("--field", arguments->field, "the field of .jsonl rows or the column of .parquet with the text; default: text")
       ->type_name("NAME");
   command
       ->add_option("--choice-fields", arguments->choice_fields,

@@ -164,6 +164,29 @@ TEST(SummaryTest, LayerRatiosShowTheirEnds) {
   EXPECT_THAT(ReportText(report), HasSubstr("sparsity  50.0 % (block 2) to 75.0 % (block 0)\n"));
 }
 
+TEST(SummaryTest, CalibrationIsOneLine) {
+  v1::Report report;
+  v1::CalibrationReport* calibration = report.mutable_calibration();
+  calibration->set_sequences(6);
+  calibration->set_sequence_length(64);
+  calibration->set_tokens(384);
+  EXPECT_THAT(ReportText(report), HasSubstr("calibrated on 6 sequences of 64 tokens\n"));
+  for (const char* kind : {"text", "random_vocabulary"}) {
+    v1::CalibrationPart* part = calibration->add_parts();
+    part->set_kind(kind);
+    part->set_sequences(3);
+  }
+  calibration->set_repetition(0.641);
+  calibration->set_vocabulary_coverage(0.18);
+  calibration->set_ngram_diversity(0.62);
+  calibration->set_zipf_exponent(1.16);
+  calibration->set_perplexity(8.65);
+  calibration->set_ids_file("calibration_ids.npy");
+  EXPECT_THAT(ReportText(report),
+              HasSubstr("calibrated on 6 sequences of 64 tokens (text 3, random_vocabulary 3): repetition 0.64, coverage "
+                        "0.18, diversity 0.62, Zipf 1.16, perplexity 8.6500; ids in calibration_ids.npy\n"));
+}
+
 TEST(SummaryTest, PlainEvaluationHasNoEmptyColumns) {
   v1::Report report;
   auto* text = report.add_evaluations();

@@ -3,14 +3,17 @@
 //! Every function catches panics: none may unwind into C++. Failures come back as a code and, where `error` is given,
 //! a message that the caller frees with `calipress_tokenizers_free_bytes`.
 
+mod chat_template;
+
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::slice;
 use std::str;
 
+use chat_template::ChatTemplate;
 use tokenizers::Tokenizer;
 
 const OK: i32 = 0;
-/// The tokenizer.json or the ids are not usable.
+/// The tokenizer.json, the template, the messages or the ids are not usable.
 const INVALID: i32 = 1;
 /// The text is not UTF-8.
 const NOT_UTF8: i32 = 2;
@@ -167,6 +170,80 @@ pub unsafe extern "C" fn calipress_tokenizers_vocabulary_size(tokenizer: *const 
         vocabulary.values().max().map_or(0, |id| u64::from(*id) + 1)
     }))
     .unwrap_or(0)
+}
+
+/// Ids of all tokens but those that are marked special, sorted.
+///
+/// # Safety
+/// `tokenizer` is alive, `ids` and `error` may be written to.
+#[no_mangle]
+pub unsafe extern "C" fn calipress_tokenizers_ordinary_ids(
+    tokenizer: *const Tokenizer,
+    ids: *mut Ids,
+    error: *mut Bytes,
+) -> i32 {
+    guarded(error, || {
+        let added = (*tokenizer).get_added_tokens_decoder();
+        let special = |id: &u32| added.get(id).is_some_and(|token| token.special);
+        let mut ordinary: Vec<u32> = (*tokenizer).get_vocab(true).into_values().filter(|id| !special(id)).collect();
+        ordinary.sort_unstable();
+        ordinary.dedup();
+        let (data, size) = leak(ordinary);
+        *ids = Ids { data, size };
+        Ok(())
+    })
+}
+
+/// Makes a chat template from its Jinja text and a JSON object of the texts it may name (bos_token ...).
+///
+/// # Safety
+/// `source` and `variables` point at their bytes; `template` and `error` may be written to.
+#[no_mangle]
+pub unsafe extern "C" fn calipress_chat_template_new(
+    source: *const u8,
+    source_size: usize,
+    variables: *const u8,
+    variables_size: usize,
+    template: *mut *mut ChatTemplate,
+    error: *mut Bytes,
+) -> i32 {
+    guarded(error, || {
+        let source = str::from_utf8(view(source, source_size)).map_err(|e| (NOT_UTF8, e.to_string()))?;
+        let variables = str::from_utf8(view(variables, variables_size)).map_err(|e| (NOT_UTF8, e.to_string()))?;
+        let made = ChatTemplate::new(source, variables).map_err(|text| (INVALID, text))?;
+        *template = Box::into_raw(Box::new(made));
+        Ok(())
+    })
+}
+
+/// # Safety
+/// `template` came from `calipress_chat_template_new` (or is null) and is not used afterwards.
+#[no_mangle]
+pub unsafe extern "C" fn calipress_chat_template_free(template: *mut ChatTemplate) {
+    if !template.is_null() {
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(Box::from_raw(template))));
+    }
+}
+
+/// The text of a conversation, given as a JSON list of messages.
+///
+/// # Safety
+/// `template` is alive, `messages` points at `messages_size` bytes, `text` and `error` may be written to.
+#[no_mangle]
+pub unsafe extern "C" fn calipress_chat_template_render(
+    template: *const ChatTemplate,
+    messages: *const u8,
+    messages_size: usize,
+    text: *mut Bytes,
+    error: *mut Bytes,
+) -> i32 {
+    guarded(error, || {
+        let messages = str::from_utf8(view(messages, messages_size)).map_err(|e| (NOT_UTF8, e.to_string()))?;
+        let rendered = (*template).render(messages).map_err(|text| (INVALID, text))?;
+        let (data, size) = leak(rendered);
+        *text = Bytes { data, size };
+        Ok(())
+    })
 }
 
 /// # Safety

@@ -77,7 +77,7 @@ TEST_F(DocumentsTest, NamesFilesThatAreMissingEmptyOrOfAnotherKind) {
   EXPECT_THAT(ErrorOf("a.txt", ""), HasSubstr("is empty"));
   EXPECT_THAT(ErrorOf("a.txt", " \n\n\n"), HasSubstr("has no text in it"));
   EXPECT_THAT(ErrorOf("a.jsonl", "{\"text\": \"\"}\n"), HasSubstr("has no text in it"));
-  EXPECT_THAT(ErrorOf("a.csv", "a"), HasSubstr("neither a .txt nor a .jsonl"));
+  EXPECT_THAT(ErrorOf("a.csv", "a"), HasSubstr("does not end with .txt, .jsonl"));
   const auto missing = Documents::Open(*store_, folder_ + "/none.txt", "text");
   EXPECT_EQ(ErrorReason(missing.status()), "INVALID_CALIBRATION_DATA") << missing.status();
   EXPECT_THAT(std::string(missing.status().message()), HasSubstr("none.txt"));

@@ -154,7 +154,7 @@ TEST_F(TokenIdsTest, TakesTheFirstRows) {
 TEST_F(TokenIdsTest, SaysWhatDoesNotFit) {
   v1::Calibration calibration = Calibration(FormatNpy(Ids()));
   calibration.set_samples(3);
-  EXPECT_THAT(ErrorOf(calibration), HasSubstr("has 2 sequences, and calibration.samples is 3"));
+  EXPECT_THAT(ErrorOf(calibration), HasSubstr("has 2 sequences, and 3 are asked for"));
   calibration.set_samples(2);
   calibration.set_sequence_length(4);
   EXPECT_THAT(ErrorOf(calibration), HasSubstr("sequences of 3 tokens, and calibration.sequence_length is 4"));

@@ -174,7 +174,7 @@ TEST_F(Replicas, ATransformOfTheLeaderIsEverybodys) {
     Recorder recorder;
     auto model = Open(*store_, mine.model_uri(), at::kCPU, mine.recipe());
     ASSERT_TRUE(model.ok()) << model.status();
-    StageContext context{mine, environment, recorder, cancellation_, at::kCPU, *std::move(model), {}, {}};
+    StageContext context{mine, environment, recorder, cancellation_, at::kCPU, *std::move(model), {}, {}, nullptr};
     auto block = model::Block::Load(context.spec(), 0, *context.model->weights);
     ASSERT_TRUE(block.ok()) << block.status();
     std::array<method::InputStatistics, 4> statistics;

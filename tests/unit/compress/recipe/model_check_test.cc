@@ -228,7 +228,7 @@ evaluation: {perplexity: [{name: a, uri: a.txt}]}
   const v1::Recipe resolved = Resolve(*recipe, Model());
   const auto expected = ParseYaml(R"(
 calibration:
-  sources: [{text: {uri: a.txt, field: text, layout: pack}}]
+  sources: [{text: {uri: a.txt, field: text, layout: pack}, domain: general, weight: 1, seed: 0}]
   samples: 128
   sequence_length: 512
   micro_batch: 2
@@ -263,7 +263,8 @@ evaluation: {divergence: false}
   ASSERT_TRUE(recipe.ok());
   const v1::Recipe resolved = Resolve(*recipe, Model());
   EXPECT_EQ(resolved.calibration().micro_batch(), 10);
-  EXPECT_EQ(resolved.calibration().sources(0).DebugString(), recipe->calibration().sources(0).DebugString());
+  EXPECT_EQ(resolved.calibration().sources(0).text().DebugString(),
+            recipe->calibration().sources(0).text().DebugString());
   EXPECT_FALSE(resolved.steps(0).gptq().symmetric());
   EXPECT_FALSE(resolved.steps(0).gptq().act_order());
   EXPECT_EQ(resolved.steps(0).gptq().on_numeric_failure(), v1::ON_NUMERIC_FAILURE_FAIL);

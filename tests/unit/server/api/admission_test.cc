@@ -236,6 +236,31 @@ TEST_F(AdmissionTest, RefusesATokenFileThatIsNone) {
   ExpectRefused(reason::kInvalidCalibrationData, "ids.npy");
 }
 
+TEST_F(AdmissionTest, InstructionsNeedAChatTemplate) {
+  WriteFile(folder_ / "chats.jsonl", "{}");
+  Use("{calibration: {sources: [{random_vocabulary: {}}, {instructions: {uri: " + (folder_ / "chats.jsonl") +
+      "}}], sequence_length: 16}, steps: [{gptq: {group_size: 8}}]}");
+  ExpectRefused(reason::kInvalidCalibrationData, "the model has no chat template");
+  ASSERT_EQ(Violations(Admit().status()).size(), 1u);
+  EXPECT_EQ(Violations(Admit().status())[0].field, "recipe.calibration.sources[1].instructions");
+  WriteFile(folder_ / "model/chat_template.jinja", "{% for m in messages %}{{ m.content }");
+  ExpectRefused(reason::kInvalidCalibrationData, "chat template cannot be read");
+  WriteFile(folder_ / "model/chat_template.jinja", "{% for m in messages %}{{ m.content }}{% endfor %}");
+  EXPECT_TRUE(Admit().ok()) << Admit().status();
+}
+
+// Every source needs the memory of its share.
+TEST_F(AdmissionTest, SourcesAreCountedTogether) {
+  const auto memory = [&](const std::string& samples) {
+    Use("{calibration: {sources: [{random_vocabulary: {}, samples: " + samples + "}, {text: {uri: " +
+        (folder_ / "text.txt") + "}}], samples: 4, sequence_length: 16}, steps: [{gptq: {group_size: 8}}]}");
+    const auto admitted = Admit();
+    EXPECT_TRUE(admitted.ok()) << admitted.status();
+    return admitted.ok() ? admitted->estimate().worker_memory_bytes() : 0;
+  };
+  EXPECT_EQ(memory("1001") - memory("1"), int64_t{2} * 1000 * 16 * 16 * 2);
+}
+
 TEST_F(AdmissionTest, AQuantizedModelIsOnlyEvaluated) {
   // A checkpoint as calipress writes it: one block packed, one dense.
   const arch::ArchSpec spec = testing::TinySpec();

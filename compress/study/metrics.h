@@ -1,0 +1,21 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "calipress/v1/report.pb.h"
+
+namespace calipress::study {
+
+// One figure of a run.
+struct Metric {
+  std::string name;  // "perplexity stories", "accuracy questions", "relative error"
+  double value = 0.0;
+  bool lower_is_better = true;
+};
+
+// The figures of a run that did not fail, in the order of its report: of every text perplexity, KL, JS and top-1
+// agreement, of every task its accuracies, and the mean relative error of the linears.
+std::vector<Metric> MetricsOf(const v1::RunReport& run);
+
+}  // namespace calipress::study

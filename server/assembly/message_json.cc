@@ -1,0 +1,20 @@
+#include "server/assembly/message_json.h"
+
+#include <google/protobuf/util/json_util.h>
+
+#include "absl/strings/str_cat.h"
+#include "compress/base/error.h"
+
+namespace calipress::assembly {
+
+absl::StatusOr<std::string> MessageJson(const google::protobuf::Message& message) {
+  google::protobuf::util::JsonPrintOptions options;
+  options.add_whitespace = true;
+  options.preserve_proto_field_names = true;
+  std::string json;
+  const auto status = google::protobuf::util::MessageToJsonString(message, &json, options);
+  if (!status.ok()) return DefectError(absl::StrCat("the report cannot be written as JSON: ", status.ToString()));
+  return json;
+}
+
+}  // namespace calipress::assembly

@@ -1,0 +1,14 @@
+#pragma once
+
+#include <string>
+
+#include <google/protobuf/message.h>
+
+#include "absl/status/statusor.h"
+
+namespace calipress::assembly {
+
+// A message as JSON for files: with line breaks, in the proto's field names.
+absl::StatusOr<std::string> MessageJson(const google::protobuf::Message& message);
+
+}  // namespace calipress::assembly

@@ -1,0 +1,87 @@
+#include "server/fleet/study_runs.h"
+
+#include <algorithm>
+#include <map>
+#include <string>
+
+#include "compress/base/digest.h"
+#include "compress/study/summary.h"
+
+namespace calipress::fleet {
+namespace {
+
+using worker::v1::FinishedRun;
+
+// `parts` are of one run, in rank order.
+FinishedRun Join(const std::vector<const FinishedRun*>& parts) {
+  FinishedRun joined;
+  joined.set_index(parts.front()->index());
+  v1::RunReport& report = *joined.mutable_report();
+  report = parts.front()->report();
+  report.clear_evaluations();
+  report.clear_tasks();
+  report.clear_warnings();
+  Sha256 digest;
+  double errors = 0.0;
+  for (const FinishedRun* part : parts) {
+    const v1::RunReport& own = part->report();
+    if (report.error().empty()) report.set_error(own.error());
+    report.mutable_evaluations()->MergeFrom(own.evaluations());
+    report.mutable_tasks()->MergeFrom(own.tasks());
+    report.mutable_warnings()->MergeFrom(own.warnings());
+    if (own.has_calibration() && !report.has_calibration()) *report.mutable_calibration() = own.calibration();
+    report.set_seconds(std::max(report.seconds(), own.seconds()));
+    errors += own.relative_error() * part->linears();
+    joined.set_linears(joined.linears() + part->linears());
+    for (const std::string& block : part->block_fingerprints()) digest.Update(block.data(), block.size());
+  }
+  if (!report.error().empty()) {
+    // What the other ranks measured is not of a model that exists.
+    report.clear_evaluations();
+    report.clear_tasks();
+    report.clear_relative_error();
+    return joined;
+  }
+  report.set_relative_error(joined.linears() > 0 ? errors / joined.linears() : 0.0);
+  report.set_fingerprint(digest.Finish());
+  return joined;
+}
+
+}  // namespace
+
+std::vector<FinishedRun> JoinRuns(const std::vector<worker::v1::StageState>& ranks) {
+  std::map<int, std::vector<const FinishedRun*>> by_index;
+  for (const worker::v1::StageState& rank : ranks) {
+    for (const FinishedRun& run : rank.finished_runs()) by_index[run.index()].push_back(&run);
+  }
+  std::vector<FinishedRun> joined;
+  for (const auto& [index, parts] : by_index) {
+    if (parts.size() == ranks.size()) joined.push_back(Join(parts));
+  }
+  return joined;
+}
+
+void AddRuns(const std::vector<worker::v1::StageState>& ranks, worker::v1::StageState* total) {
+  for (FinishedRun& run : JoinRuns(ranks)) {
+    const bool known = std::any_of(total->finished_runs().begin(), total->finished_runs().end(),
+                                   [&](const FinishedRun& other) { return other.index() == run.index(); });
+    if (!known) *total->add_finished_runs() = std::move(run);
+  }
+}
+
+v1::StudyReport ReportOfRuns(const std::vector<worker::v1::StageState>& ranks, const worker::v1::StageState& earlier) {
+  worker::v1::StageState all;
+  *all.mutable_finished_runs() = earlier.finished_runs();
+  AddRuns(ranks, &all);
+  std::map<int, const FinishedRun*> in_order;
+  for (const FinishedRun& run : all.finished_runs()) in_order[run.index()] = &run;
+  v1::StudyReport report;
+  for (const auto& [index, run] : in_order) *report.add_runs() = run->report();
+  for (const worker::v1::StageState& rank : ranks) {
+    if (!rank.outcome().kept_run().empty()) report.set_kept(rank.outcome().kept_run());
+  }
+  study::Summarize(&report);
+  return report;
+}
+
+}  // namespace calipress::fleet

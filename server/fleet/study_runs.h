@@ -1,0 +1,20 @@
+#pragma once
+
+#include <vector>
+
+#include "calipress/v1/report.pb.h"
+#include "calipress/worker/v1/worker_service.pb.h"
+
+namespace calipress::fleet {
+
+// Runs of a study that every rank of an attempt is done with, what the ranks know of each joined: calibration of rank
+// 0, evaluations of the last, errors over all linears, the fingerprint over all blocks; by index.
+std::vector<worker::v1::FinishedRun> JoinRuns(const std::vector<worker::v1::StageState>& ranks);
+
+// Adds those of one attempt to those of earlier ones; the first of each index stays.
+void AddRuns(const std::vector<worker::v1::StageState>& ranks, worker::v1::StageState* total);
+
+// The report of a study that is done.
+v1::StudyReport ReportOfRuns(const std::vector<worker::v1::StageState>& ranks, const worker::v1::StageState& earlier);
+
+}  // namespace calipress::fleet

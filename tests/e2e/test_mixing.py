@@ -1,0 +1,135 @@
+"""MixCal: statistics by domain, weighed."""
+
+import json
+
+import numpy as np
+import pytest
+
+from checkpoint_bytes import dequantized, digest, tensors
+from conftest import HELDOUT, MODEL, calipress
+
+LAW, WEB = "law", "web"
+
+
+@pytest.fixture(scope="module")
+def sets(tmp_path_factory):
+    """Two domains as files of ids: the same number of sequences, other tokens; and both as one."""
+    folder = tmp_path_factory.mktemp("domains")
+    random = np.random.default_rng(0)
+    law = random.integers(3, 600, size=(6, 64), dtype=np.int64)
+    web = random.integers(600, 4096, size=(6, 64), dtype=np.int64)
+    for name, ids in ((LAW, law), (WEB, web), ("both", np.concatenate([law, web]))):
+        np.save(folder / f"{name}.npy", ids)
+    return folder
+
+
+def mixed(sets, weights, step, extra="", normalize="false"):
+    law, web = weights
+    return f"""
+calibration:
+  sources:
+    - {{domain: {LAW}, token_ids: {{uri: "{sets}/{LAW}.npy"}}}}
+    - {{domain: {WEB}, token_ids: {{uri: "{sets}/{WEB}.npy"}}}}
+  mixing: {{weights: [{{domain: {LAW}, weight: {law}}}, {{domain: {WEB}, weight: {web}}}], normalize_trace: {normalize}}}
+  scored_tokens: 0
+steps: [{step}]
+{extra}
+"""
+
+
+def plain(sets, name, step, extra=""):
+    return (f"calibration: {{sources: [{{token_ids: {{uri: '{sets}/{name}.npy'}}}}], scored_tokens: 0}}\n"
+            f"steps: [{step}]\n{extra}\n")
+
+
+def run(tmp_path, recipe_file, name, text, workers=1):
+    calipress("run", MODEL, tmp_path / name, "--recipe", recipe_file(text), "--workers", workers,
+              "--threads-per-worker", 1, check=0)
+    return tmp_path / name
+
+
+def dense(folder):
+    return {name: value for name, value in tensors(folder).items() if name.endswith("_proj.weight")}
+
+
+@pytest.mark.parametrize("propagation", ["original", "compressed"])
+def test_a_weight_of_one_is_that_domain_alone(sets, tmp_path, recipe_file, propagation):
+    """Of stage-parallel runs to the bit; compressed hidden states of both domains pass, and only one counts."""
+    extra = f"propagation: {propagation}"
+    only = run(tmp_path, recipe_file, "only", plain(sets, LAW, "{wanda: {}}", extra))
+    weighed = run(tmp_path, recipe_file, "weighed", mixed(sets, (1, 0), "{wanda: {}}", extra))
+    assert digest(only) == digest(weighed)
+
+
+def test_equal_counts_at_a_half_are_concatenation(sets, tmp_path, recipe_file):
+    """The identity of methods.md 3: but for the order of sums."""
+    extra = "propagation: original"
+    step = "{gptq: {group_size: 64}}"
+    both = dequantized(run(tmp_path, recipe_file, "both", plain(sets, "both", step, extra)))
+    half = dequantized(run(tmp_path, recipe_file, "half", mixed(sets, (0.5, 0.5), step, extra)))
+    differ = sum((both[name] != half[name]).sum().item() for name in both)
+    count = sum(weight.numel() for weight in both.values())
+    assert differ < 0.01 * count, f"{differ} of {count}"
+    other = dequantized(run(tmp_path, recipe_file, "other", mixed(sets, (0.9, 0.1), step, extra)))
+    assert sum((both[name] != other[name]).sum().item() for name in both) > 0.02 * count
+
+
+@pytest.mark.parametrize("step", ["{wanda: {}}", "{sparsegpt: {}}", "{awq: {group_size: 64}}",
+                                  "{wanda: {sparsity: 0.6, owl: {}}}", "{dsnot: {sparsity: 0.6}}"])
+def test_workers_and_replicas(sets, tmp_path, recipe_file, step):
+    text = mixed(sets, (0.3, 0.7), step, normalize="true")
+    one = run(tmp_path, recipe_file, "one", text)
+    assert digest(one) == digest(run(tmp_path, recipe_file, "two", text, workers=2))
+    if "awq" in step:
+        return
+    shared = dense(run(tmp_path, recipe_file, "shared", text + "sharding: samples\n", workers=2))
+    alone = dense(one)
+    differ = sum(((alone[name] == 0) != (shared[name] == 0)).sum().item() for name in alone)
+    assert differ < 0.02 * sum(weight.numel() for weight in alone.values())
+
+
+def test_a_sweep_is_a_study(sets, tmp_path, recipe_file):
+    text = f"""
+calibration:
+  mixing: {{weights: [{{domain: {LAW}, weight: 1}}, {{domain: {WEB}, weight: 1}}]}}
+  scored_tokens: 0
+study:
+  methods: [{{name: wanda, steps: [{{wanda: {{}}}}]}}]
+  sources:
+    - name: both
+      sources:
+        - {{domain: {LAW}, token_ids: {{uri: "{sets}/{LAW}.npy"}}}}
+        - {{domain: {WEB}, token_ids: {{uri: "{sets}/{WEB}.npy"}}}}
+  draws: 1
+  sweep: {{domain: {LAW}, weights: [0, 0.3, 1]}}
+  keep: wanda/both/0/0.3
+propagation: original
+evaluation: {{perplexity: [{{name: heldout, uri: "{HELDOUT}", sequence_length: 64, max_windows: 4}}]}}
+"""
+    out = run(tmp_path, recipe_file, "out", text, workers=2)
+    told = json.loads((out / "report.json").read_text())
+    runs = {one["name"]: one for one in told["study"]["runs"]}
+    assert set(runs) == {"wanda/both/0/0", "wanda/both/0/0.3", "wanda/both/0/1", "wanda/both/0/0/repeat"}
+    assert len({one["fingerprint"] for one in runs.values()}) == 3
+    assert [one["domain_weight"] for one in told["study"]["statistics"] if one["metric"] == "perplexity heldout"] == [
+        0, 0.3, 1]
+    # One pass of the model for the three weights, another for the repeated run.
+    compressed = next(phase for phase in told["phases"] if phase["name"] == "study: compress")
+    assert compressed["activities"]["forward"] > 0
+    # Draws of token ids shuffle the rows: the order of a file is that of the one draw.
+    alone = run(tmp_path, recipe_file, "alone", (out / "recipe.yaml").read_text())
+    assert digest(alone) == digest(out)
+
+
+@pytest.mark.parametrize("weights, field", [
+    ("[{domain: law, weight: 1}]", "calibration.mixing.weights: has none for the domain 'web'"),
+    ("[{domain: law, weight: 1}, {domain: wbe, weight: 1}]", "mixing.weights[1].domain"),
+    ("[{domain: law, weight: 0}, {domain: web, weight: 0}]", "sum to 0"),
+    ("[{domain: law, weight: -1}, {domain: web, weight: 1}]", "mixing.weights[0].weight"),
+])
+def test_refused(sets, tmp_path, recipe_file, weights, field):
+    text = mixed(sets, (1, 1), "{wanda: {}}")
+    begin, end = text.index("weights: [") + len("weights: "), text.index("], normalize_trace") + 1
+    refused = calipress("run", MODEL, tmp_path / "out", "--recipe", recipe_file(text[:begin] + weights + text[end:]),
+                        check=2)
+    assert field in refused.stderr, refused.stderr

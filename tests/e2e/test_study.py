@@ -1,0 +1,174 @@
+"""A study: many runs as one job, their tables, and the one that is kept."""
+
+import csv
+import json
+import statistics
+
+import pytest
+
+from checkpoint_bytes import digest
+from conftest import CALIBRATION, HELDOUT, MODEL, calipress, wait_for
+
+
+def study(methods, draws=2, extra="", more=""):
+    return f"""
+calibration: {{samples: 4, sequence_length: 64, scored_tokens: 128{extra}}}
+study:
+  methods: {methods}
+  sources:
+    - {{name: sampled, sources: [{{text: {{uri: "{CALIBRATION}"}}}}]}}
+  draws: {draws}
+{more}
+evaluation: {{perplexity: [{{name: heldout, uri: "{HELDOUT}", sequence_length: 64, max_windows: 8}}]}}
+"""
+
+
+TWO = "[{name: rtn, steps: [{rtn: {group_size: 64}}]}, {name: gptq, steps: [{gptq: {group_size: 64}}]}]"
+
+
+def report(out):
+    return json.loads((out / "report.json").read_text())["study"]
+
+
+def perplexity(run):
+    return run["evaluations"][0]["perplexity"]
+
+
+@pytest.fixture(scope="module")
+def best(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("study")
+    path = folder / "study.yaml"
+    path.write_text(study(TWO, more="  keep: best\n"))
+    calipress("run", MODEL, folder / "out", "--recipe", path, "--workers", 2, "--threads-per-worker", 1, check=0)
+    return folder / "out"
+
+
+def test_runs_and_statistics(best):
+    told = report(best)
+    assert [run["name"] for run in told["runs"]] == [
+        "rtn/sampled/0", "gptq/sampled/0", "rtn/sampled/1", "gptq/sampled/1", "rtn/sampled/0/repeat"]
+    by_name = {run["name"]: run for run in told["runs"]}
+    # Rounding sees no text: no spread at all. GPTQ does: draws differ.
+    assert perplexity(by_name["rtn/sampled/0"]) == perplexity(by_name["rtn/sampled/1"])
+    assert by_name["rtn/sampled/0"]["fingerprint"] == by_name["rtn/sampled/1"]["fingerprint"]
+    assert by_name["gptq/sampled/0"]["fingerprint"] != by_name["gptq/sampled/1"]["fingerprint"]
+    assert told["repeat_equal"] is True
+    sets = [by_name[f"gptq/sampled/{draw}"]["calibration"]["fingerprint"] for draw in (0, 1)]
+    assert sets[0] != sets[1]
+    values = [perplexity(by_name[f"gptq/sampled/{draw}"]) for draw in (0, 1)]
+    row = next(one for one in told["statistics"] if one["method"] == "gptq" and one["metric"] == "perplexity heldout")
+    assert row["mean"] == pytest.approx(statistics.mean(values))
+    assert row["standard_deviation"] == pytest.approx(statistics.stdev(values))
+    assert (row["min"], row["max"]) == (min(values), max(values))
+
+
+def test_tables_are_files(best):
+    rows = list(csv.DictReader((best / "study.csv").open()))
+    assert {row["method"] for row in rows} == {"rtn", "gptq"}
+    runs = list(csv.DictReader((best / "study_runs.csv").open()))
+    told = {run["name"]: run for run in report(best)["runs"]}
+    for row in runs:
+        if row["metric"] == "perplexity heldout":
+            assert float(row["value"]) == perplexity(told[row["run"]])
+    assert json.loads((best / "study.json").read_text()) == report(best)
+    assert "| gptq | sampled |" in (best / "study.md").read_text()
+    assert "study:" in (best / "study.yaml").read_text()
+
+
+def test_the_best_is_kept_as_an_ordinary_job_makes_it(best, tmp_path):
+    told = report(best)
+    ended = [run for run in told["runs"] if not run["name"].endswith("/repeat")]
+    kept = min(ended, key=perplexity)
+    assert told["kept"] == kept["name"]
+    # recipe.yaml is that run's: it makes the same checkpoint by itself, on one worker.
+    calipress("run", MODEL, tmp_path / "alone", "--recipe", best / "recipe.yaml", "--threads-per-worker", 1, check=0)
+    assert digest(tmp_path / "alone") == digest(best)
+    evaluated = json.loads((tmp_path / "alone" / "report.json").read_text())["evaluations"][0]["perplexity"]
+    assert evaluated == perplexity(kept)
+
+
+def test_keeping_none_leaves_tables_alone(tmp_path, recipe_file):
+    path = recipe_file(study("[{name: wanda, steps: [{wanda: {}}]}]", draws=1))
+    calipress("run", MODEL, tmp_path / "out", "--recipe", path, "--threads-per-worker", 1, check=0)
+    assert sorted(file.name for file in tmp_path.joinpath("out").iterdir() if not file.name.startswith("report")) == [
+        "study.csv", "study.json", "study.md", "study.yaml", "study_runs.csv"]
+
+
+def test_the_original_activations_serve_all_runs(tmp_path, recipe_file):
+    """Runs that are solved for from one pass give what each gives alone."""
+    methods = ("[{name: gptq, steps: [{gptq: {group_size: 64}}]}, {name: wanda, steps: [{wanda: {}}]}, "
+               "{name: awq, steps: [{awq: {group_size: 64}}]}]")
+    path = recipe_file(study(methods, draws=1, more="  keep: awq/sampled/0\npropagation: original\n"))
+    calipress("run", MODEL, tmp_path / "out", "--recipe", path, "--workers", 2, "--threads-per-worker", 1, check=0)
+    told = {run["name"]: run for run in report(tmp_path / "out")["runs"]}
+    assert report(tmp_path / "out")["repeat_equal"] is True
+    calipress("run", MODEL, tmp_path / "alone", "--recipe", tmp_path / "out" / "recipe.yaml", "--threads-per-worker", 1,
+              check=0)
+    assert digest(tmp_path / "alone") == digest(tmp_path / "out")
+    alone = json.loads((tmp_path / "alone" / "report.json").read_text())["evaluations"][0]["perplexity"]
+    assert alone == perplexity(told["awq/sampled/0"])
+
+
+def test_a_failed_run_is_its_own(tmp_path, recipe_file):
+    """Without damping enough and without a fallback, GPTQ of few tokens fails; RTN's runs stay."""
+    methods = ("[{name: rtn, steps: [{rtn: {group_size: 64}}]}, {name: gptq, steps: [{gptq: {group_size: 64, "
+               "damping: 1e-12, on_numeric_failure: fail}}]}]")
+    path = recipe_file(study(methods, draws=1).replace("samples: 4, sequence_length: 64",
+                                                       "samples: 1, sequence_length: 8"))
+    ended = calipress("run", MODEL, tmp_path / "out", "--recipe", path, "--workers", 2, "--threads-per-worker", 1)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    told = {run["name"]: run for run in report(tmp_path / "out")["runs"]}
+    if "error" in told["gptq/sampled/0"]:
+        assert not told["gptq/sampled/0"].get("evaluations")
+    assert perplexity(told["rtn/sampled/0"]) > 1
+    assert "error" not in told["rtn/sampled/0"]
+
+
+def test_too_few_documents_for_a_draw(tmp_path, recipe_file):
+    text = tmp_path / "short.jsonl"
+    text.write_text("".join(json.dumps({"text": "a few words of text " * 20}) + "\n" for _ in range(3)))
+    path = recipe_file(study("[{name: wanda, steps: [{wanda: {}}]}, {name: rtn, steps: [{rtn: {group_size: 64}}]}]",
+                             draws=4).replace(str(CALIBRATION), str(text)))
+    calipress("run", MODEL, tmp_path / "out", "--recipe", path, "--workers", 2, "--threads-per-worker", 1, check=0)
+    told = {run["name"]: run for run in report(tmp_path / "out")["runs"]}
+    assert "draw 3" in told["wanda/sampled/3"]["error"], told["wanda/sampled/3"]
+    assert perplexity(told["rtn/sampled/3"]) > 1
+
+
+def test_finished_runs_survive_a_killed_worker(cluster, tmp_path, recipe_file):
+    running = cluster()
+    for name in ("w0", "w1"):
+        running.add_worker(name)
+    path = recipe_file(study(TWO, draws=5))
+    job = json.loads(running.cli("submit", MODEL, tmp_path / "out", "--recipe", path, "--json").stdout)["name"]
+
+    def told():
+        return json.loads(running.cli("get", job, "--json").stdout)
+
+    wait_for(lambda: told()["progress"].get("fraction", 0) > 0.4, 120, "some runs are done")
+    running.workers["w1"].kill()
+    running.add_worker("w2")
+    wait_for(lambda: told()["state"] in ("SUCCEEDED", "FAILED"), 120, "the job ends")
+    assert told()["state"] == "SUCCEEDED" and told()["attempts_lost"] == 1
+    study_report = report(tmp_path / "out")
+    assert len(study_report["runs"]) == 11 and study_report["repeat_equal"] is True
+    begun = running.log("w0").count("run finished")
+    assert 11 <= begun < 16, f"w0 did {begun} runs for 11: finished ones were done again"
+
+
+@pytest.mark.parametrize("wrong, field", [
+    ("steps: [{rtn: {}}]", "recipe.steps"),
+    ("sharding: samples", "recipe.sharding"),
+])
+def test_what_a_study_has_not(tmp_path, recipe_file, wrong, field):
+    refused = calipress("run", MODEL, tmp_path / "out", "--recipe", recipe_file(study(TWO) + wrong + "\n"), check=2)
+    assert field in refused.stderr
+
+
+def test_violations_are_found_in_every_method_and_source(tmp_path, recipe_file):
+    text = study("[{name: a, steps: [{gptq: {bits: 5}}]}, {name: a, steps: [{gptq: {group_size: 7}}]}]").replace(
+        str(CALIBRATION), str(tmp_path / "absent.pdf"))
+    refused = calipress("run", MODEL, tmp_path / "out", "--recipe", recipe_file(text), check=2)
+    for field in ("study.methods[0].steps[0].gptq.bits", "study.methods[1].name",
+                  "study.sources[0].sources[0].text.uri"):
+        assert field in refused.stderr, refused.stderr
