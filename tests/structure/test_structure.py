@@ -22,7 +22,7 @@ MAY_INCLUDE = {
     "compress/arch": set(),
     "compress/checkpoint": {"compress/storage", "compress/arch"},
     "compress/recipe": {"compress/arch", "compress/checkpoint", "compress/storage", "proto"},
-    "compress/report": {"compress/recipe", "compress/storage", "proto"},
+    "compress/report": {"compress/recipe", "compress/storage", "compress/study", "proto"},
     "compress/calibration": {"compress/storage", "compress/tokenizer", "compress/recipe", "compress/checkpoint",
                              "compress/arch", "proto"},
     "compress/tasks": {"compress/calibration", "compress/storage", "compress/tokenizer", "compress/recipe", "proto"},
