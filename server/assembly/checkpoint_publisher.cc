@@ -235,6 +235,7 @@ absl::Status PublishTables(storage::ObjectStore& store, const v1::CompressionJob
   for (const auto& [name, text] : files) {
     CALIPRESS_RETURN_IF_ERROR(store.WriteAll(storage::JoinUri(job.output(), name), text));
   }
+  CALIPRESS_RETURN_IF_ERROR(store.WriteAll(storage::JoinUri(job.output(), kPage), report::ReportPage(job, report)));
   CALIPRESS_ASSIGN_OR_RETURN(const std::string json, MessageJson(report));
   return store.WriteAll(storage::JoinUri(job.output(), kReport), json);
 }
