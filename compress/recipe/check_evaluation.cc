@@ -32,7 +32,7 @@ class EvaluationCheck {
     const std::string uri_path = absl::StrCat(path, ".uri");
     CheckUri(task.uri(), uri_path, refuse_);
     if (!task.uri().empty() && DataKindOf(task.uri()) != DataKind::kJsonLines) {
-      refuse_(uri_path, "must name a .jsonl file");
+      refuse_(uri_path, "must name a .jsonl file (also .gz, .zst, .xz)");
     }
     if (task.delimiter().size() > kMaxDelimiterBytes) {
       refuse_(absl::StrCat(path, ".delimiter"), absl::StrCat("has more than ", kMaxDelimiterBytes, " bytes"));

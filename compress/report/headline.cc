@@ -23,6 +23,11 @@ std::string Headline(const v1::Report& report) {
                          absl::StrFormat("size, %.2f times smaller", static_cast<double>(report.source_bytes()) /
                                                                          static_cast<double>(report.output_bytes()))));
   }
+  double bits = 0;
+  for (const v1::LinearReport& linear : report.linears()) bits += linear.bits_per_weight();
+  if (bits > 0) {
+    absl::StrAppend(&tiles, Tile(Fixed(bits / report.linears_size(), 2), "bits per weight, mean of the linears"));
+  }
   if (report.evaluations_size() > 0) {
     const v1::EvaluationResult& text = report.evaluations(0);
     const std::string label = absl::StrCat("perplexity, ", Escaped(text.name()));

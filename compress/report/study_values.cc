@@ -6,27 +6,14 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "compress/study/metrics.h"
 
 namespace calipress::report {
 namespace {
 
-std::optional<double> ValueOf(const v1::RunReport& run, const std::string& metric) {
-  const size_t space = metric.find(' ');
-  if (space == std::string::npos) return std::nullopt;
-  const std::string figure = metric.substr(0, space);
-  const std::string name = metric.substr(space + 1);
-  for (const v1::EvaluationResult& text : run.evaluations()) {
-    if (text.name() != name) continue;
-    if (figure == "perplexity") return text.perplexity();
-    if (figure == "kl_divergence" && text.has_kl_divergence()) return text.kl_divergence();
-    if (figure == "js_divergence" && text.has_js_divergence()) return text.js_divergence();
-    if (figure == "top1_agreement" && text.has_top1_agreement()) return text.top1_agreement();
-  }
-  for (const v1::TaskResult& task : run.tasks()) {
-    if (task.name() != name) continue;
-    if (figure == "accuracy") return task.accuracy();
-    if (figure == "accuracy_normalized" && task.has_accuracy_normalized()) return task.accuracy_normalized();
-    if (figure == "perplexity" && task.has_perplexity()) return task.perplexity();
+std::optional<double> ValueOf(const v1::RunReport& run, const std::string& name) {
+  for (const study::Metric& metric : study::MetricsOf(run)) {
+    if (metric.name == name) return metric.value;
   }
   return std::nullopt;
 }

@@ -16,9 +16,8 @@ struct StudyGroup {
 // The metric that comes first in the statistics; "" where there are none.
 std::string FirstMetric(const v1::StudyReport& study);
 
-// The groups that the statistics have of a metric ("perplexity stories", "accuracy questions", "accuracy_normalized
-// questions": a figure of a run's evaluation or task, and its name), in their order; those without a value are left
-// out.
+// The groups that the statistics have of a metric (study/metrics.h names them), in their order; those without a value
+// are left out.
 std::vector<StudyGroup> StudyGroups(const v1::StudyReport& study, const std::string& metric);
 
 // Of values in rising order, at least one: between neighbours in a straight line (numpy's default).

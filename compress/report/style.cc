@@ -21,9 +21,9 @@ h3 { font-size: .95rem; margin: 1.5rem 0 .4rem; }
 p { margin: .4rem 0; max-width: 44rem; }
 .soft, .note { color: var(--soft); }
 .note { font-size: .87rem; }
-.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(11.5rem, 1fr)); gap: 1px; margin: 1.75rem 0 0;
-  background: var(--rule); border: 1px solid var(--rule); }
-.tile { background: var(--paper); padding: .8rem .9rem; }
+.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(15rem, 1fr)); gap: 1px; margin: 1.75rem 0 0;
+  padding: 1px; }
+.tile { padding: .7rem .9rem; box-shadow: 0 0 0 1px var(--rule); }
 .tile b { display: block; font-size: 1.2rem; font-weight: 600; line-height: 1.35; }
 .tile span { display: block; font-size: .82rem; color: var(--soft); overflow-wrap: anywhere; }
 .scroll { overflow-x: auto; margin: .5rem 0; }
@@ -47,7 +47,7 @@ figure { margin: .5rem 0; }
 figcaption { font-size: .85rem; color: var(--ink); }
 svg { display: block; width: 100%; height: auto; }
 svg text { font-size: 10.5px; fill: var(--soft); }
-.wide svg text { font-size: 12px; }
+.wide svg text { font-size: 11px; }
 svg .mid { text-anchor: middle; }
 svg .end { text-anchor: end; }
 svg .name { fill: var(--ink); }

@@ -61,7 +61,7 @@ absl::StatusOr<Examples> ReadLastWord(const v1::LastWord& task, const calibratio
   const int64_t count = task.max_examples() > 0 ? std::min<int64_t>(texts->size(), task.max_examples()) : texts->size();
   for (int64_t i = 0; i < count; ++i) {
     CALIPRESS_ASSIGN_OR_RETURN(const std::string text, texts->Read(i));
-    CALIPRESS_RETURN_IF_ERROR(Annotate(reading.Add(text), absl::StrCat(texts->name(), ": paragraph ", i + 1)));
+    CALIPRESS_RETURN_IF_ERROR(Annotate(reading.Add(text), absl::StrCat(texts->name(), ": text ", i + 1)));
   }
   return reading.Take();
 }

@@ -1,12 +1,14 @@
 #include "compress/tasks/row_lines.h"
 
-#include <algorithm>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "compress/base/error.h"
 #include "compress/base/status_macros.h"
 #include "compress/calibration/documents.h"
+#include "compress/recipe/data_kind.h"
 #include "compress/storage/object_store.h"
+#include "compress/storage/unpack.h"
 
 namespace calipress::tasks {
 namespace {
@@ -18,7 +20,12 @@ constexpr int64_t kMaxLineBytes = 64 << 20;
 absl::Status ForEachRow(const std::string& uri, int64_t limit, const calibration::SourceContext& context,
                         const std::function<absl::Status(std::string_view line)>& row) {
   const std::string name = storage::RedactUri(uri);
-  CALIPRESS_ASSIGN_OR_RETURN(const auto reader, calibration::OpenDataFile(context.store, uri));
+  CALIPRESS_ASSIGN_OR_RETURN(auto reader, calibration::OpenDataFile(context.store, uri));
+  if (const auto packing = recipe::PackingOf(uri)) {
+    auto unpacked = storage::Unpack(*reader, *packing);
+    if (!unpacked.ok()) return Annotate(unpacked.status(), name);
+    reader = *std::move(unpacked);
+  }
   int64_t rows = 0;
   CALIPRESS_RETURN_IF_ERROR(
       Annotate(calibration::ForEachLine(*reader, kMaxLineBytes, /*kept=*/nullptr,

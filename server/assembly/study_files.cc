@@ -19,7 +19,7 @@ absl::StatusOr<std::vector<std::pair<std::string, std::string>>> StudyFiles(cons
   files.emplace_back("study_runs.csv", study::RunsCsv(report.study()));
   files.emplace_back("study.json", std::move(json));
   files.emplace_back("study.md", study::Markdown(report.study()));
-  files.emplace_back("study.yaml", RecipeYaml(job.recipe()));
+  files.emplace_back("study.yaml", recipe::RecipeYaml(job.recipe()));
   return files;
 }
 

@@ -1,5 +1,6 @@
 """Multiple choice and last words: against transformers, over workers, and what is wrong with a row."""
 
+import gzip
 import json
 import math
 import os
@@ -111,7 +112,8 @@ def test_every_choice_is_the_one_of_transformers(tmp_path, exact_model):
 def test_last_words_are_those_of_transformers(tmp_path, exact_model):
     peer = Peer(exact_model, torch.float32)
     scores = [peer.last_word(text) for text in TEXTS]
-    path = write(tmp_path / "words.jsonl", [{"body": text} for text in TEXTS])
+    path = tmp_path / "words.jsonl.gz"
+    path.write_bytes(gzip.compress("".join(json.dumps({"body": text}) + "\n" for text in TEXTS).encode()))
     (task,) = evaluate(exact_model, "--last-word", path, "--field", "body")
     assert task["accuracy"] == sum(greedy for _, greedy in scores) / len(scores)
     assert 0 < task["accuracy"] < 1, "the rows tell nothing apart"

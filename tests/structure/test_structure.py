@@ -24,7 +24,7 @@ MAY_INCLUDE = {
     "compress/recipe": {"compress/arch", "compress/checkpoint", "compress/storage", "proto"},
     "compress/calibration": {"compress/storage", "compress/tokenizer", "compress/recipe", "compress/checkpoint",
                              "compress/arch", "proto"},
-    "compress/report": {"compress/recipe", "compress/storage", "proto"},
+    "compress/report": {"compress/recipe", "compress/storage", "compress/study", "proto"},
     "compress/tasks": {"compress/calibration", "compress/storage", "compress/tokenizer", "compress/recipe", "proto"},
     "compress/study": {"proto"},
     "compress/tensor": set(),

@@ -48,7 +48,7 @@ TEST(EvaluationCheck, RefusesWithPaths) {
                           StartsWith("recipe.evaluation.multiple_choice[0].uri: must name a .jsonl"),
                           StartsWith("recipe.evaluation.multiple_choice[0].delimiter: has more than 1024"),
                           StartsWith("recipe.evaluation.multiple_choice[0].max_examples: must be 0"),
-                          StartsWith("recipe.evaluation.last_word[0].uri: must name a .txt"),
+                          StartsWith("recipe.evaluation.last_word[0].uri: must name a file that ends with .txt"),
                           StartsWith("recipe.evaluation.last_word[0].max_examples: must be 0"),
                           StartsWith("recipe.evaluation.last_word[1].uri: is required")));
 }

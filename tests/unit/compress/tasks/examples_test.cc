@@ -175,7 +175,7 @@ TEST_F(TaskRows, LastWordsOfParagraphs) {
   EXPECT_EQ(examples->continuations[1].ids, Encode("And another one."));
   task.set_max_examples(0);
   EXPECT_THAT(std::string(ReadLastWord(task, Context()).status().message()),
-              AllOf(HasSubstr("a.txt"), HasSubstr("paragraph 3"), HasSubstr("one word alone")));
+              AllOf(HasSubstr("a.txt"), HasSubstr("text 3"), HasSubstr("one word alone")));
 }
 
 TEST_F(TaskRows, TextsWithoutALastWordNameFileAndLine) {
