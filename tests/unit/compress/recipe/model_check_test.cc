@@ -232,6 +232,7 @@ calibration:
   samples: 128
   sequence_length: 512
   micro_batch: 2
+  scored_tokens: 4096
 steps:
   - targets: [Linear]
     ignore: [lm_head]
