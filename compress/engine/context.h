@@ -30,11 +30,11 @@ struct OpenModel {
 absl::StatusOr<std::unique_ptr<OpenModel>> Open(storage::ObjectStore& store, const std::string& uri, at::Device device,
                                                 const v1::Recipe& recipe);
 
-class SourceBlocks;
+class OriginalBlocks;
 
 // What the runs of a study share on one stage.
 struct StudySetting {
-  SourceBlocks& source;  // the original model's blocks of this stage
+  OriginalBlocks& source;  // the original model's blocks of this stage
 };
 
 // What the phases of one stage share.

@@ -10,10 +10,37 @@
 
 #include "compress/base/error.h"
 #include "compress/base/status_macros.h"
+#include "compress/engine/stage_blocks.h"
 #include "compress/engine/task_evaluation.h"
 #include "compress/engine/text_evaluation.h"
 
 namespace calipress::engine {
+
+namespace {
+
+// The original model's blocks as the runs of a study share them.
+class StudyBlocks : public BlockSource {
+ public:
+  explicit StudyBlocks(StageContext& context) : context_(context) {}
+  absl::StatusOr<std::shared_ptr<const model::Block>> Get(int64_t index) override {
+    CALIPRESS_ASSIGN_OR_RETURN(model::Block block, LoadSourceBlock(context_, index));
+    return std::make_shared<const model::Block>(std::move(block));
+  }
+  bool in_memory() const override {
+    const auto& assignment = context_.assignment;
+    return context_.study->source.KeepsAll(assignment.end_block() - assignment.first_block());
+  }
+
+ private:
+  StageContext& context_;
+};
+
+std::unique_ptr<BlockSource> Originals(StageContext& context, const OpenModel& model, int64_t budget) {
+  if (context.study != nullptr) return std::make_unique<StudyBlocks>(context);
+  return SourceBlocks(context, model, budget);
+}
+
+}  // namespace
 
 absl::StatusOr<Measurements> Measure(StageContext& context, std::vector<Lane>& lanes,
                                      const std::function<void(double fraction, const std::string& what)>& progress) {
@@ -21,12 +48,22 @@ absl::StatusOr<Measurements> Measure(StageContext& context, std::vector<Lane>& l
   const v1::Evaluation& evaluation = context.recipe().evaluation();
   const int count = evaluation.perplexity_size() + evaluation.multiple_choice_size() + evaluation.last_word_size();
   Measurements found;
+  absl::Status failure;
   int done = 0;
   const auto measure = [&](const auto& entries, const auto& evaluate, auto* results) -> absl::Status {
     for (const auto& entry : entries) {
       const auto hear = [&](double fraction) { progress((done + fraction) / count, entry.name()); };
-      CALIPRESS_ASSIGN_OR_RETURN(auto result, evaluate(context, lanes, entry, hear));
-      if (result) results->push_back(*std::move(result));
+      auto result = evaluate(context, lanes, entry, hear);
+      // Logits that are no numbers show after a whole pass: the run of a study that has them goes on with the others,
+      // as all stages do that do not know.
+      const bool goes_on =
+          EndsRunAlone(context, result.status()) && ErrorReason(result.status()) == reason::kNonFiniteActivations;
+      if (!result.ok() && !goes_on) return result.status();
+      if (!result.ok()) {
+        if (failure.ok()) failure = result.status();
+      } else if (*result) {
+        results->push_back(**std::move(result));
+      }
       ++done;
     }
     return absl::OkStatus();
@@ -35,6 +72,7 @@ absl::StatusOr<Measurements> Measure(StageContext& context, std::vector<Lane>& l
   CALIPRESS_RETURN_IF_ERROR(measure(evaluation.perplexity(), EvaluateText, &found.evaluations));
   CALIPRESS_RETURN_IF_ERROR(measure(evaluation.multiple_choice(), task, &found.tasks));
   CALIPRESS_RETURN_IF_ERROR(measure(evaluation.last_word(), task, &found.tasks));
+  if (!failure.ok()) return failure;
   return found;
 }
 
@@ -58,9 +96,10 @@ absl::Status Evaluate(StageContext& context) {
     CALIPRESS_ASSIGN_OR_RETURN(lanes.emplace_back(), MakeLane(context, model, std::move(blocks)));
     return absl::OkStatus();
   };
-  CALIPRESS_RETURN_IF_ERROR(
-      add(*context.model, compressed ? StagedBlocks(context, budget) : SourceBlocks(context, *context.model, budget)));
-  if (beside != nullptr) CALIPRESS_RETURN_IF_ERROR(add(*beside, SourceBlocks(context, *beside, budget)));
+  CALIPRESS_RETURN_IF_ERROR(add(*context.model, compressed && !context.gave_up
+                                                    ? StagedBlocks(context, budget)
+                                                    : Originals(context, *context.model, budget)));
+  if (beside != nullptr) CALIPRESS_RETURN_IF_ERROR(add(*beside, Originals(context, *beside, budget)));
   CALIPRESS_ASSIGN_OR_RETURN(Measurements found, Measure(context, lanes, [&](double fraction, const std::string& what) {
                                context.observer.OnProgress(kEvaluatePhase, fraction, what);
                              }));

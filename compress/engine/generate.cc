@@ -252,13 +252,15 @@ absl::Status StageGeneration::RunAtOnce(const std::function<void(int64_t)>& prog
     std::vector<absl::Status> statuses(active.size());
     {
       TimedActivity timed(context_.activities, Activity::kForward);
-      tensor::ForEachItem(static_cast<int64_t>(active.size()), [&](int64_t item) {
+      const auto step = [&](int64_t item) {
         const int64_t group = active[item];
         at::Tensor hidden = embedding_->Forward(at::tensor(slots_.Tokens(group), at::kLong)).contiguous();
         auto written = Sample(group, Forward(group, std::move(hidden)));
         statuses[item] = written.status();
         if (written.ok()) written_[group] = *std::move(written);
-      });
+      };
+      // The last group has all threads to itself.
+      active.size() == 1 ? step(0) : tensor::ForEachItem(static_cast<int64_t>(active.size()), step);
     }
     for (const absl::Status& status : statuses) CALIPRESS_RETURN_IF_ERROR(status);
     for (const int64_t group : active) slots_.Advance(group, written_[group]);

@@ -29,7 +29,7 @@ absl::StatusOr<at::Tensor> StageInputs::Next() {
   return embedding_->Forward(tokens_.ids.narrow(0, tokens_.batches.first(index), tokens_.batches.size(index)));
 }
 
-absl::StatusOr<model::Block> SourceBlocks::Get(int64_t index) {
+absl::StatusOr<model::Block> OriginalBlocks::Get(int64_t index) {
   {
     std::scoped_lock lock(mutex_);
     if (const auto found = kept_.find(index); found != kept_.end()) return found->second;
@@ -38,6 +38,11 @@ absl::StatusOr<model::Block> SourceBlocks::Get(int64_t index) {
   std::scoped_lock lock(mutex_);
   if (block.Bytes() <= left_ && kept_.emplace(index, block).second) left_ -= block.Bytes();
   return block;
+}
+
+bool OriginalBlocks::KeepsAll(int64_t blocks) const {
+  std::scoped_lock lock(mutex_);
+  return static_cast<int64_t>(kept_.size()) >= blocks;
 }
 
 absl::StatusOr<model::Block> LoadSourceBlock(StageContext& context, int64_t index) {

@@ -36,14 +36,15 @@ class StageInputs {
 
 // Blocks of the original model that were loaded once and are kept, while they fit `budget` bytes; the others are loaded
 // each time. What is given out may be changed: only its tensors are shared, and nobody writes into them. Thread-safe.
-class SourceBlocks {
+class OriginalBlocks {
  public:
-  SourceBlocks(const OpenModel& model, int64_t budget) : model_(model), left_(budget) {}
+  OriginalBlocks(const OpenModel& model, int64_t budget) : model_(model), left_(budget) {}
   absl::StatusOr<model::Block> Get(int64_t index);
+  bool KeepsAll(int64_t blocks) const;
 
  private:
   const OpenModel& model_;
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   int64_t left_;
   std::map<int64_t, model::Block> kept_;
 };

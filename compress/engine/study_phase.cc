@@ -154,7 +154,7 @@ class Study {
   const std::vector<recipe::StudyRun> runs_;
   collective::BufferedGroup group_;
   StageEnvironment environment_;
-  SourceBlocks source_;
+  OriginalBlocks source_;
   const StudySetting setting_;
   PhaseSums sums_;
   std::map<std::string, Tokens> tokens_;
@@ -242,11 +242,9 @@ absl::Status Study::RunBatch(const std::vector<const recipe::StudyRun*>& runs) {
     if (!nobody) {
       active->context.gave_up = !active->failure.ok();
       const absl::Status status = EvaluatePhase(active->context);
-      if (active->failure.ok()) {
-        CALIPRESS_RETURN_IF_ERROR(active->Own(status));
-      } else if (!EndsRunAlone(active->context, status) && !status.ok()) {
-        return status;
-      }
+      // Of what can fail here, numbers alone are known to be the run's: the others have done the whole of it.
+      if (!status.ok() && ErrorReason(status) != reason::kNonFiniteActivations) return status;
+      if (active->failure.ok()) CALIPRESS_RETURN_IF_ERROR(active->Own(status));
     }
     CALIPRESS_RETURN_IF_ERROR(Tell(*active));
   }

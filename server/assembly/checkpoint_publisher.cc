@@ -178,8 +178,8 @@ absl::Status WriteBesides(storage::ObjectStore& store, const v1::CompressionJob&
     CALIPRESS_RETURN_IF_ERROR(MoveOver(store, *checkpoint.ids_staged, target(fleet::kCalibrationIdsFile)));
   }
   if (checkpoint.imatrix) CALIPRESS_RETURN_IF_ERROR(MoveImatrix(store, job));
-  CALIPRESS_RETURN_IF_ERROR(store.WriteAll(target(kPage), report::ReportPage(job, report)));
   for (const auto& [name, text] : checkpoint.study) CALIPRESS_RETURN_IF_ERROR(store.WriteAll(target(name), text));
+  CALIPRESS_RETURN_IF_ERROR(store.WriteAll(target(kPage), report::ReportPage(job, report)));
   CALIPRESS_ASSIGN_OR_RETURN(const std::string json, MessageJson(report));
   return store.WriteAll(target(kReport), json);
 }

@@ -76,7 +76,7 @@ def writing(cluster, job):
 
 
 def test_worker_killed_while_it_writes(cluster, tmp_path, recipe_file):
-    path = recipe_file(generated("self_generated: {}", samples=320, length=128))
+    path = recipe_file(generated("self_generated: {}", samples=128, length=96))
     run(tmp_path / "quiet", path)
     running = cluster()
     running.add_worker("w0")

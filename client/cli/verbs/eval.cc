@@ -113,8 +113,8 @@ void AddEval(CLI::App* program, Action* action) {
   command->add_option("MODEL", arguments->model, "Hugging Face model folder, compressed or not")->required();
   AddFiles(command, "--text", &arguments->texts, ".txt, .jsonl (.gz, .zst, .xz) or .parquet: perplexity; may be repeated");
   AddFiles(command, "--multiple-choice", &arguments->questions, ".jsonl: questions with choices; may be repeated");
-  AddFiles(command, "--last-word", &arguments->last_words, "files like these: texts' last words; may be repeated");
-  command->add_option("--field", arguments->field, "the field of .jsonl rows or the column of .parquet with the text; default: text")
+  AddFiles(command, "--last-word", &arguments->last_words, "the same kinds of file: texts' last words; may be repeated");
+  command->add_option("--field", arguments->field, "the field of .jsonl rows or the column of .parquet; default: text")
       ->type_name("NAME");
   command
       ->add_option("--choice-fields", arguments->choice_fields,
