@@ -12,7 +12,7 @@ def test_tables_page_and_desktop(cluster, tmp_path, recipe_file):
     running.cli("submit", MODEL, tmp_path / "out", "--recipe", recipe_file(recipe(samples=8, evaluate=True)), "--id", "one",
                 "--wait")
     tables = running.cli("report", "one").stdout
-    for word in ("perplexity before", "heldout", "largest errors", "down_proj", "SHA-256 of the ids", "busy with"):
+    for word in ("perplexity before", "heldout", "largest errors", "v_proj", "SHA-256 of the ids", "busy with"):
         assert word in tables, word
 
     published = (tmp_path / "out" / "report.html").read_text()
