@@ -35,8 +35,6 @@ std::string FormatPerplexity(double value) {
   return absl::StrFormat("%.*f", value < 100 ? 4 : value < 10000 ? 2 : 0, value);
 }
 
-std::string FormatPercent(double ratio) {
-  return std::isfinite(ratio) ? absl::StrFormat("%.1f %%", 100 * ratio) : "-";
-}
+std::string FormatPercent(double ratio) { return std::isfinite(ratio) ? absl::StrFormat("%.1f %%", 100 * ratio) : "-"; }
 
 }  // namespace calipress

@@ -126,6 +126,7 @@ std::vector<FieldViolation> OfStudyParts(const v1::Recipe& recipe, const std::st
   };
   for (int i = 0; i < study.methods_size(); ++i) {
     *run.mutable_steps() = study.methods(i).steps();
+    if (recipe.output().format().empty()) run.mutable_output()->set_format(DefaultFormat(run));
     if (study.sources_size() > 0) *run.mutable_calibration()->mutable_sources() = study.sources(0).sources();
     take(absl::StrCat(prefix, ".steps"), absl::StrCat(prefix, ".study.methods[", i, "].steps"));
   }

@@ -97,7 +97,7 @@ std::vector<worker::v1::FinishedBlock> WorkingJob::Blocks(int before_attempt) co
 }
 
 std::string MethodLabel(const v1::Recipe& recipe) {
-  std::string label = "evaluate";
+  std::string label = recipe.has_study() ? "study" : "evaluate";
   for (const v1::Step& step : recipe.steps()) {
     const auto* oneof = v1::Step::descriptor()->FindOneofByName("method");
     const auto* field = step.GetReflection()->GetOneofFieldDescriptor(step, oneof);

@@ -57,7 +57,7 @@ struct WorkingJob {
 void SetTimestamp(Clock::WallTime time, google::protobuf::Timestamp* timestamp);
 Clock::WallTime ReadTimestamp(const google::protobuf::Timestamp& timestamp);
 
-// "gptq", "rtn", ...: the methods of a recipe as a metric label; "mixed" for several, "evaluate" for none.
+// "gptq", "rtn", ...: the methods of a recipe as a metric label; "mixed" for several, "study", "evaluate" for none.
 std::string MethodLabel(const v1::Recipe& recipe);
 
 // What the scheduler needs to know, and what it needs to go on after a restart.

@@ -146,7 +146,7 @@ def test_a_model_without_a_template_is_refused(data, tmp_path):
 
 
 @pytest.mark.parametrize("source,says", [
-    ("{text: {uri: 'DATA/a.jsonl'}, filter: {min_tokens: 100000}}", "67 with fewer than 100000 tokens"),
+    ("{text: {uri: 'DATA/a.jsonl'}, filter: {min_tokens: 100000}}", "54 with fewer than 100000 tokens"),
     ("{text: {uri: 'DATA/short.jsonl'}}", "which 3 disjoint draws cannot share"),
     ("{instructions: {uri: 'DATA/lacks.jsonl'}}", "line 2: messages[0].role is missing"),
 ], ids=["filter", "draw", "role"])

@@ -16,6 +16,7 @@ prometheus::Histogram::BucketBoundaries ErrorBuckets() {
 
 // The recipe's methods in their order: "gptq", "rtn", "gptq+rtn", or "none" for a job that only evaluates.
 std::string MethodLabel(const calipress::v1::Recipe& recipe) {
+  if (recipe.has_study()) return "study";
   std::string label;
   std::set<std::string> seen;
   for (const auto& step : recipe.steps()) {

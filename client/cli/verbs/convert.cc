@@ -6,10 +6,10 @@
 #include "client/cli/exit_code.h"
 #include "client/cli/interrupt.h"
 #include "client/cli/output/error_text.h"
-#include "compress/base/units.h"
 #include "client/cli/server_option.h"
 #include "client/cli/uri_argument.h"
 #include "client/cli/verbs/verbs.h"
+#include "compress/base/units.h"
 #include "compress/checkpoint/convert/convert.h"
 #include "nlohmann/json.hpp"
 

@@ -111,9 +111,11 @@ void AddEval(CLI::App* program, Action* action) {
   CLI::App* command =
       program->add_subcommand("eval", "measure a model: perplexity, tasks, and how far it is from another");
   command->add_option("MODEL", arguments->model, "Hugging Face model folder, compressed or not")->required();
-  AddFiles(command, "--text", &arguments->texts, ".txt, .jsonl (.gz, .zst, .xz) or .parquet: perplexity; may be repeated");
+  AddFiles(command, "--text", &arguments->texts,
+           ".txt, .jsonl (.gz, .zst, .xz) or .parquet: perplexity; may be repeated");
   AddFiles(command, "--multiple-choice", &arguments->questions, ".jsonl: questions with choices; may be repeated");
-  AddFiles(command, "--last-word", &arguments->last_words, "the same kinds of file: texts' last words; may be repeated");
+  AddFiles(command, "--last-word", &arguments->last_words,
+           "the same kinds of file: texts' last words; may be repeated");
   command->add_option("--field", arguments->field, "the field of .jsonl rows or the column of .parquet; default: text")
       ->type_name("NAME");
   command

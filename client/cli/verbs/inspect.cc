@@ -8,10 +8,10 @@
 #include "client/cli/interrupt.h"
 #include "client/cli/output/error_text.h"
 #include "client/cli/output/table.h"
-#include "compress/base/units.h"
 #include "client/cli/server_option.h"
 #include "client/cli/uri_argument.h"
 #include "client/cli/verbs/verbs.h"
+#include "compress/base/units.h"
 #include "compress/checkpoint/inspect/inspect.h"
 #include "nlohmann/json.hpp"
 

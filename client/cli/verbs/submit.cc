@@ -10,9 +10,9 @@
 #include "client/cli/job_request.h"
 #include "client/cli/output/error_text.h"
 #include "client/cli/output/json.h"
-#include "compress/base/units.h"
 #include "client/cli/server_option.h"
 #include "client/cli/verbs/verbs.h"
+#include "compress/base/units.h"
 
 namespace calipress::cli {
 namespace {

@@ -182,9 +182,10 @@ TEST(SummaryTest, CalibrationIsOneLine) {
   calibration->set_zipf_exponent(1.16);
   calibration->set_perplexity(8.65);
   calibration->set_ids_file("calibration_ids.npy");
-  EXPECT_THAT(ReportText(report),
-              HasSubstr("calibrated on 6 sequences of 64 tokens (text 3, random_vocabulary 3): repetition 0.64, coverage "
-                        "0.18, diversity 0.62, Zipf 1.16, perplexity 8.6500; ids in calibration_ids.npy\n"));
+  EXPECT_THAT(
+      ReportText(report),
+      HasSubstr("calibrated on 6 sequences of 64 tokens (text 3, random_vocabulary 3): repetition 0.64, coverage "
+                "0.18, diversity 0.62, Zipf 1.16, perplexity 8.6500; ids in calibration_ids.npy\n"));
 }
 
 TEST(SummaryTest, PlainEvaluationHasNoEmptyColumns) {

@@ -191,7 +191,8 @@ TEST(SubmitTest, WaitShowsProgressThenTheSummary) {
   const Outcome done = Call(arguments);
   EXPECT_EQ(done.exit_code, 0);
   EXPECT_THAT(done.err, HasSubstr("running"));
-  EXPECT_THAT(done.out, HasSubstr("written   /out\nreport    /out/report.html\nsize      100 B -> 50 B (2.00 times smaller)"));
+  EXPECT_THAT(done.out,
+              HasSubstr("written   /out\nreport    /out/report.html\nsize      100 B -> 50 B (2.00 times smaller)"));
 
   std::vector<std::string> with_json = arguments;
   with_json.push_back("--json");

@@ -15,6 +15,8 @@ const NAME: &str = "chat_template";
 /// Steps of the template's program for one conversation, and bytes of its text: a template is a file of the model's.
 const MOST_STEPS: u64 = 20_000_000;
 const MOST_BYTES: usize = 256 << 20;
+/// Spaces of a level of JSON; a width that Rust's formatting takes at any depth that JSON is read to.
+const MOST_INDENT: usize = 64;
 
 pub struct ChatTemplate {
     environment: Environment<'static>,
@@ -88,7 +90,7 @@ fn without_generation_tags(source: &str) -> String {
     let mut text = String::with_capacity(source.len());
     let mut rest = source;
     while let Some(begin) = rest.find("{%") {
-        let Some(end) = rest[begin..].find("%}").map(|at| begin + at) else { break };
+        let Some(end) = rest[begin + 2..].find("%}").map(|at| begin + 2 + at) else { break };
         let inside = &rest[begin + 2..end];
         let word = inside.trim_start_matches(['-', '+']).trim_end_matches(['-', '+']).trim();
         text.push_str(&rest[..begin + 2]);
@@ -119,6 +121,9 @@ fn raise_exception(message: String) -> Result<Value, Error> {
 
 fn to_json(value: &Value, options: Kwargs) -> Result<Value, Error> {
     let indent: Option<usize> = options.get("indent")?;
+    if indent.is_some_and(|indent| indent > MOST_INDENT) {
+        return Err(Error::new(ErrorKind::InvalidOperation, format!("tojson: indent is above {MOST_INDENT}")));
+    }
     let ascii: Option<bool> = options.get("ensure_ascii")?;
     let sort: Option<bool> = options.get("sort_keys")?;
     let separators: Option<Vec<String>> = options.get("separators")?;

@@ -73,7 +73,8 @@ TEST_F(PackedTest, BombsAreBounded) {
   EXPECT_EQ(ErrorReason(unpacked.status()), "INVALID_CALIBRATION_DATA");
   EXPECT_THAT(std::string(unpacked.status().message()), HasSubstr("unpacks to more than 1048576 bytes"));
   // Above what is kept in memory, through a temporary file: one line without an end.
-  EXPECT_THAT(ErrorOf("bomb.jsonl.xz", FileText(Packed("bomb.jsonl.xz"))), HasSubstr("line 1 has more than 67108864 bytes"));
+  EXPECT_THAT(ErrorOf("bomb.jsonl.xz", FileText(Packed("bomb.jsonl.xz"))),
+              HasSubstr("line 1 has more than 67108864 bytes"));
 }
 
 }  // namespace

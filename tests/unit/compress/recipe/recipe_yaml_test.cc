@@ -51,8 +51,7 @@ TEST(RecipeYaml, ResolvedDefaultsAreReadBack) {
 }
 
 TEST(RecipeYaml, LooksLikeARecipeFile) {
-  const auto recipe =
-      ParseYaml("steps: [{rtn: {bits: 4, group_size: 8}}]\noutput: {format: compressed-tensors}");
+  const auto recipe = ParseYaml("steps: [{rtn: {bits: 4, group_size: 8}}]\noutput: {format: compressed-tensors}");
   ASSERT_TRUE(recipe.ok());
   EXPECT_EQ(RecipeYaml(*recipe),
             "steps:\n"

@@ -79,8 +79,10 @@ TEST(Validate, Sources) {
   };
   EXPECT_THAT(with("[{}]"), ElementsAre(StartsWith("recipe.calibration.sources[0]: has no source")));
   EXPECT_THAT(with("[{text: {}}]"), ElementsAre("recipe.calibration.sources[0].text.uri: is required"));
-  EXPECT_THAT(with("[{text: {uri: a.npy}}]"), ElementsAre(HasSubstr(".text.uri: must name a file that ends with .txt, .jsonl")));
-  EXPECT_THAT(with("[{token_ids: {uri: a.txt}}]"), ElementsAre(HasSubstr(".token_ids.uri: must name a .npy or a .safetensors")));
+  EXPECT_THAT(with("[{text: {uri: a.npy}}]"),
+              ElementsAre(HasSubstr(".text.uri: must name a file that ends with .txt, .jsonl")));
+  EXPECT_THAT(with("[{token_ids: {uri: a.txt}}]"),
+              ElementsAre(HasSubstr(".token_ids.uri: must name a .npy or a .safetensors")));
   EXPECT_THAT(with("[{text: {uri: 'ftp://b/a.txt'}}]"), ElementsAre(StartsWith("recipe.calibration.sources[0].text")));
 }
 

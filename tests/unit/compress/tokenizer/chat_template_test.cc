@@ -84,6 +84,10 @@ TEST(ChatTemplate, SaysWhatIsWrong) {
   EXPECT_THAT(RefusalOf("", R"({"chat_template": 5})"), HasSubstr("neither a text nor a list"));
   EXPECT_THAT(RefusalOf("", "[1]"), HasSubstr("tokenizer_config.json is not a JSON object"));
   EXPECT_THAT(RefusalOf("{% for x in %}", "{}"), AllOf(HasSubstr("cannot be read"), HasSubstr("chat_template:1")));
+  EXPECT_THAT(RefusalOf("{%}{% endfor %}", "{}"), HasSubstr("cannot be read"));
+  const auto wide = ChatTemplate::FromFiles("{{ messages | tojson(indent=100000) }}", "{}");
+  ASSERT_TRUE(wide.ok());
+  EXPECT_THAT(std::string((*wide)->Render(kHello).status().message()), HasSubstr("indent is above 64"));
   EXPECT_THAT(RefusalOf("{{ x | no_such_filter }}{% if %}", "{}"), HasSubstr("cannot be read"));
 
   const auto made = ChatTemplate::FromFiles("{{ messages[0].content.nothing.here }}", "{}");
