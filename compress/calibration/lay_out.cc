@@ -72,7 +72,7 @@ absl::StatusOr<SourceTokens> LayOutDocuments(const Documents& documents, v1::Tex
   DrawnDocuments drawn(documents, encode, request, context.vocabulary);
   if (documents.size() < request.draws) {
     return TooLittle(absl::StrCat(documents.name(), " has ", documents.size(), " documents, which ", request.draws,
-                                  " disjoint draws cannot share; give more text, or lower calibration.draw.of"));
+                                  " disjoint draws cannot share; give more text, or ask for fewer draws"));
   }
   FilteredStream items(drawn, request.filter, request.length, context.model);
   SourceTokens tokens{.sequences = request.sequences, .length = request.length, .ids = {}};

@@ -80,7 +80,7 @@ absl::StatusOr<SourceTokens> TokensFromIds(const v1::TokenIdsSource& source, con
   CALIPRESS_RETURN_IF_ERROR(CheckIds(file, name, context.vocabulary));
   if (file.sequences < request.draws) {
     return Refused(name, absl::StrCat("has ", file.sequences, " sequences, which ", request.draws,
-                                      " disjoint draws cannot share; lower calibration.draw.of"));
+                                      " disjoint draws cannot share; ask for fewer draws"));
   }
   const bool all = request.sequences == recipe::kAllSequences;
   Rows rows(file, request);

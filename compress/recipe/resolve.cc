@@ -175,6 +175,15 @@ void ResolveStudy(const arch::ArchSpec& spec, v1::Recipe* recipe) {
   }
 }
 
+// What all runs share: as of one set of all sources, so that files of ids decide where there is nothing else.
+void ResolveStudyCalibration(int32_t default_length, v1::Recipe* recipe) {
+  v1::Calibration* calibration = recipe->mutable_calibration();
+  for (const v1::StudySource& source : recipe->study().sources())
+    calibration->mutable_sources()->MergeFrom(source.sources());
+  ResolveCalibration(default_length, calibration);
+  calibration->clear_sources();
+}
+
 }  // namespace
 
 std::string DefaultFormat(const v1::Recipe& recipe) {
@@ -193,7 +202,11 @@ v1::Recipe Resolve(const v1::Recipe& recipe, const arch::ArchSpec& spec) {
                           std::none_of(resolved.steps().begin(), resolved.steps().end(), Transforms);
   for (v1::Step& step : *resolved.mutable_steps()) ResolveStep(sequential, &step);
   if (resolved.has_study()) ResolveStudy(spec, &resolved);
-  if (resolved.has_calibration()) ResolveCalibration(default_length, resolved.mutable_calibration());
+  if (resolved.has_study()) {
+    ResolveStudyCalibration(default_length, &resolved);
+  } else if (resolved.has_calibration()) {
+    ResolveCalibration(default_length, resolved.mutable_calibration());
+  }
   if (resolved.steps_size() > 0 || resolved.has_output() || resolved.has_study()) {
     v1::Output* output = resolved.mutable_output();
     // The runs of a study have formats of their own.

@@ -79,10 +79,10 @@ def dequantized(folder):
 
 
 def digest(folder):
-    """One hash over every file that makes the checkpoint (the report has times in it)."""
+    """One hash over every file that makes the checkpoint (reports have times in them, a study tables)."""
     total = hashlib.sha256()
     for path in sorted(Path(folder).iterdir()):
-        if path.is_file() and path.name not in ("report.json", "report.html"):
+        if path.is_file() and not path.name.startswith(("report.", "study")):
             total.update(path.name.encode())
             total.update(path.read_bytes())
     return total.hexdigest()

@@ -131,7 +131,7 @@ def test_too_few_documents_for_a_draw(tmp_path, recipe_file):
                              draws=4).replace(str(CALIBRATION), str(text)))
     calipress("run", MODEL, tmp_path / "out", "--recipe", path, "--workers", 2, "--threads-per-worker", 1, check=0)
     told = {run["name"]: run for run in report(tmp_path / "out")["runs"]}
-    assert "draw 3" in told["wanda/sampled/3"]["error"], told["wanda/sampled/3"]
+    assert "4 disjoint draws cannot share" in told["wanda/sampled/3"]["error"], told["wanda/sampled/3"]
     assert perplexity(told["rtn/sampled/3"]) > 1
 
 
