@@ -10,6 +10,8 @@ generate  tokens per second that a model writes, beside transformers' generate w
           better of fp32 and bf16: the carried model (128 x 256), and the random Llama (GENERATE, default 128x512).
 quality   perplexity, seconds and size after every method on a trained model, ours and theirs, same calibration tokens
           (needs ../shared).
+replay-a, replay-b, replay-c, replay-d, study-speed: the papers' findings on small models, and a study beside as many
+          jobs (replays.py; needs ../shared).
 
 Prints a table and a JSON line. Timings are medians of REPEAT runs (environment; default 3).
 """
@@ -26,6 +28,7 @@ import numpy as np
 
 from measuring import BIN, HERE, PEER, ROOT, CommandFailed, measure, peer, recipe
 from quality import quality
+from replays import REPLAYS
 
 REPEAT = int(os.environ.get("REPEAT", "3"))
 CARRIED = ROOT / "tests" / "data" / "mix-llama-5.8m"
@@ -124,7 +127,7 @@ def generate(folder):
     return result
 
 
-BENCHES = {bench.__name__: bench for bench in (gptq, wanda, sparsegpt, pipeline, replicas, generate, quality)}
+BENCHES = {bench.__name__: bench for bench in (gptq, wanda, sparsegpt, pipeline, replicas, generate, quality)} | REPLAYS
 
 
 def main():
