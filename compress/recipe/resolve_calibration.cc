@@ -8,8 +8,15 @@
 namespace calipress::recipe {
 namespace {
 
-// Enough for two digits of a perplexity, and little beside what a calibration takes.
-constexpr int32_t kDefaultScoredTokens = 4096;
+// Tokens whose perplexity is reported: of small sets enough to tell sources apart, of large ones a small share of what
+// the calibration takes.
+constexpr int32_t kLeastScoredTokens = 1024;
+constexpr int32_t kScoredShare = 32;
+
+int32_t DefaultScoredTokens(const v1::Calibration& calibration) {
+  const int64_t tokens = int64_t{calibration.samples()} * calibration.sequence_length();
+  return static_cast<int32_t>(std::max<int64_t>(kLeastScoredTokens, tokens / kScoredShare));
+}
 
 // A field with documents, and how they become sequences.
 template <typename Source>
@@ -49,7 +56,7 @@ void ResolveCalibration(int32_t default_length, v1::Calibration* calibration) {
     calibration->set_micro_batch(DefaultMicroBatch(calibration->sequence_length()));
   }
   if (calibration->sources_size() > 0 && !calibration->has_scored_tokens()) {
-    calibration->set_scored_tokens(kDefaultScoredTokens);
+    calibration->set_scored_tokens(DefaultScoredTokens(*calibration));
   }
 }
 

@@ -232,7 +232,7 @@ calibration:
   samples: 128
   sequence_length: 512
   micro_batch: 2
-  scored_tokens: 4096
+  scored_tokens: 2048
 steps:
   - targets: [Linear]
     ignore: [lm_head]
