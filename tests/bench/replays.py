@@ -2,6 +2,7 @@
 
 replay-a: pruning by where calibration text comes from. replay-b: spread over draws. replay-c: weights of two domains.
 replay-d: what the model writes after prefixes, and the filter. study-speed: a study beside as many separate jobs.
+REPLAY_MODEL, REPLAY_DRAWS (replay-a; environment): another model, fewer draws.
 """
 
 import csv
@@ -10,6 +11,7 @@ import os
 from measuring import BIN, SHARED, measure
 
 MODEL = os.environ.get("REPLAY_MODEL", "mix-llama-5.8m")
+DRAWS = int(os.environ.get("REPLAY_DRAWS", "5"))
 DOMAINS = SHARED / "data" / "text" / "domains"
 NM = "pattern: '2:4'"
 METHODS = {
@@ -61,7 +63,7 @@ def run(folder, path, name="out"):
 def replay_a(folder):
     sources = {"text": f"{text('novels')}, {text('stories')}", "self": "{self_generated: {}}",
                "vocabulary": "{random_vocabulary: {}}"}
-    return run(folder, recipe(folder, ("gptq", "sparsegpt-2of4", "wanda-2of4"), sources, 5))
+    return run(folder, recipe(folder, ("gptq", "sparsegpt-2of4", "wanda-2of4"), sources, DRAWS))
 
 
 def replay_b(folder):
