@@ -6,8 +6,8 @@
 #include "compress/base/error.h"
 #include "compress/base/random.h"
 #include "compress/base/status_macros.h"
-#include "compress/calibration/filter.h"
 #include "compress/calibration/id_range.h"
+#include "compress/calibration/take_rows.h"
 
 namespace calipress::calibration {
 namespace {
@@ -44,21 +44,7 @@ absl::StatusOr<SourceTokens> TokensFromVocabulary(const SourceRequest& request, 
     return UserError(reason::kSourceModelCorrupt, "the model's tokenizer has no tokens but special ones");
   }
   RandomRows rows(std::move(ids), request);
-  FilteredStream items(rows, request.filter, request.length, context.model);
-  SourceTokens tokens{.length = request.length, .ids = {}};
-  while (tokens.sequences < request.sequences) {
-    CALIPRESS_ASSIGN_OR_RETURN(const std::optional<Item> item, items.Next());
-    if (!item) {
-      return UserError(reason::kInvalidCalibrationData,
-                       absl::StrCat("random_vocabulary gave ", tokens.sequences, " of ", request.sequences,
-                                    " sequences", items.Account(), "; widen the filter"));
-    }
-    tokens.ids.insert(tokens.ids.end(), item->ids.begin(), item->ids.end());
-    ++tokens.sequences;
-  }
-  tokens.documents = items.seen();
-  tokens.filtered = items.left_out();
-  return tokens;
+  return TakeRows(rows, request, context, "random_vocabulary");
 }
 
 }  // namespace calipress::calibration

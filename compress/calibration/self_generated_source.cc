@@ -7,8 +7,8 @@
 #include "absl/strings/str_cat.h"
 #include "compress/base/error.h"
 #include "compress/base/status_macros.h"
-#include "compress/calibration/filter.h"
 #include "compress/calibration/stop_words.h"
+#include "compress/calibration/take_rows.h"
 
 namespace calipress::calibration {
 namespace {
@@ -83,21 +83,7 @@ absl::StatusOr<SourceTokens> TokensFromSelf(const v1::SelfGeneratedSource& sourc
     CALIPRESS_ASSIGN_OR_RETURN(request.first_ids, StopWordIds(*context.tokenizer));
   }
   WrittenSequences written(*context.model, std::move(request), wanted.sequences);
-  FilteredStream items(written, wanted.filter, wanted.length, context.model);
-  SourceTokens tokens{.length = wanted.length, .ids = {}};
-  while (tokens.sequences < wanted.sequences) {
-    CALIPRESS_ASSIGN_OR_RETURN(const std::optional<Item> item, items.Next());
-    if (!item) {
-      return UserError(reason::kInvalidCalibrationData,
-                       absl::StrCat("self_generated gave ", tokens.sequences, " of ", wanted.sequences, " sequences",
-                                    items.Account(), "; widen the filter"));
-    }
-    tokens.ids.insert(tokens.ids.end(), item->ids.begin(), item->ids.end());
-    ++tokens.sequences;
-  }
-  tokens.documents = items.seen();
-  tokens.filtered = items.left_out();
-  return tokens;
+  return TakeRows(written, wanted, context, "self_generated");
 }
 
 }  // namespace calipress::calibration

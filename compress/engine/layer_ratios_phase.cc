@@ -50,12 +50,6 @@ std::vector<RatedStep> RatedSteps(const StageContext& context) {
   return rated;
 }
 
-int64_t WeightBytes(const arch::ArchSpec& spec, int64_t block) {
-  int64_t bytes = 0;
-  for (const auto& linear : arch::BlockLinears(spec, block)) bytes += linear.in * linear.out * DtypeBytes(spec.dtype);
-  return bytes;
-}
-
 // Square sums of the inputs of one block that some rated step looks at.
 class BlockInputs {
  public:
@@ -124,7 +118,7 @@ absl::StatusOr<at::Tensor> StageShares(StageContext& context, const SharedTokens
     context.observer.OnProgress(kRatiosPhase, blocks / all, message);
   };
   CALIPRESS_ASSIGN_OR_RETURN(auto stream, BlockStream::Create(context, tokens, [&context](int64_t block) {
-                               return WeightBytes(context.spec(), block);
+                               return LinearBytes(context.spec(), block);
                              }));
   double done = 0.0;
   for (;;) {

@@ -49,12 +49,6 @@ std::vector<Chunk> MakeChunks(const std::vector<std::vector<int64_t>>& sequences
   return chunks;
 }
 
-int64_t BlockBytes(const arch::ArchSpec& spec, int64_t block) {
-  int64_t bytes = 0;
-  for (const auto& linear : arch::BlockLinears(spec, block)) bytes += linear.in * linear.out * DtypeBytes(spec.dtype);
-  return bytes;
-}
-
 // Scores one chunk: the sums of its sequences, float64 [sequences], zero for what another rank scores.
 class ChunkScore {
  public:
@@ -88,7 +82,7 @@ class ChunkScore {
       CALIPRESS_ASSIGN_OR_RETURN(head_, model::Head::Load(context_.spec(), *context_.model->weights));
     }
     CALIPRESS_ASSIGN_OR_RETURN(const auto stream, BlockStream::Create(context_, tokens_, [&](int64_t block) {
-                                 return BlockBytes(context_.spec(), block);
+                                 return LinearBytes(context_.spec(), block);
                                }));
     int64_t block = context_.assignment.first_block();
     for (;;) {

@@ -10,6 +10,12 @@ at::TensorOptions HiddenOptions(const StageContext& context) {
   return at::TensorOptions().dtype(model::ToScalarType(context.spec().dtype)).device(context.device);
 }
 
+int64_t LinearBytes(const arch::ArchSpec& spec, int64_t block) {
+  int64_t bytes = 0;
+  for (const auto& linear : arch::BlockLinears(spec, block)) bytes += linear.in * linear.out * DtypeBytes(spec.dtype);
+  return bytes;
+}
+
 absl::StatusOr<std::unique_ptr<StageInputs>> StageInputs::Create(StageContext& context, const SharedTokens& tokens) {
   std::unique_ptr<StageInputs> inputs(new StageInputs(context, tokens));
   if (context.first()) {

@@ -71,6 +71,9 @@ BlockInterior AddBlockStatistics(StageContext& context, const model::Block& bloc
 // True where some step asks for {q,k,v} -> {o} -> {gate,up} -> {down}, each on compressed predecessors.
 bool IsTrueSequential(const v1::Recipe& recipe);
 
+// Of the weights of a block's linears.
+int64_t LinearBytes(const arch::ArchSpec& spec, int64_t block);
+
 // Options of hidden states: the checkpoint's dtype on the stage's device.
 at::TensorOptions HiddenOptions(const StageContext& context);
 

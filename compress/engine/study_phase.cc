@@ -9,6 +9,7 @@
 #include <vector>
 
 #include <ATen/ops/tensor.h>
+#include <ATen/ops/zeros.h>
 #include "absl/strings/str_cat.h"
 #include "compress/base/error.h"
 #include "compress/base/log.h"
@@ -148,6 +149,7 @@ class Study {
   absl::Status Compress(Batch& batch);
   absl::Status Tell(ActiveRun& active);
   absl::Status Keep();
+  absl::StatusOr<std::vector<v1::RunReport>> EndedWell();
   absl::StatusOr<const recipe::StudyRun*> Chosen();
 
   StageContext& context_;
@@ -289,32 +291,48 @@ absl::Status Study::Tell(ActiveRun& active) {
   return absl::OkStatus();
 }
 
+// Which runs failed on any rank: what the last one measured of them is of no model that exists.
+absl::StatusOr<std::vector<v1::RunReport>> Study::EndedWell() {
+  at::Tensor failed = at::zeros({static_cast<int64_t>(runs_.size())}, at::kLong);
+  std::map<std::string, v1::RunReport> known;
+  for (const v1::RunReport& run : told_) known[run.name()] = run;
+  for (const auto& run : context_.assignment.finished_runs()) known[run.report().name()] = run.report();
+  for (const recipe::StudyRun& run : runs_) {
+    if (!known[run.name].error().empty()) failed[run.index] = 1;
+  }
+  failed = failed.to(context_.device);
+  CALIPRESS_RETURN_IF_ERROR(context_.environment.group.AllReduceMax(failed));
+  failed = failed.cpu();
+  std::vector<v1::RunReport> well;
+  for (const recipe::StudyRun& run : runs_) {
+    if (failed[run.index].item<int64_t>() == 0) well.push_back(known[run.name]);
+  }
+  return well;
+}
+
+// Null: none is kept. The tables are then all that is left, and nothing of them is lost.
 absl::StatusOr<const recipe::StudyRun*> Study::Chosen() {
   const std::string& keep = context_.recipe().study().keep();
   if (keep == "none") return nullptr;
+  CALIPRESS_ASSIGN_OR_RETURN(const std::vector<v1::RunReport> well, EndedWell());
+  std::string name = keep;
   // The last rank has the evaluations of this attempt's runs; earlier ones everybody was told.
+  if (keep == "best") name = context_.last() ? study::BestRun(well) : "";
   int64_t chosen = -1;
-  if (keep == "best") {
-    std::vector<v1::RunReport> all = told_;
-    for (const auto& run : context_.assignment.finished_runs()) all.push_back(run.report());
-    const std::string best = context_.last() ? study::BestRun(all) : "";
-    for (const auto& run : runs_) {
-      if (run.name == best) chosen = run.index;
-    }
-  } else {
-    for (const auto& run : runs_) {
-      if (run.name == keep) chosen = run.index;
+  for (const auto& run : well) {
+    for (const recipe::StudyRun& candidate : runs_) {
+      if (run.name() == name && candidate.name == name) chosen = candidate.index;
     }
   }
   at::Tensor index = at::tensor({chosen}, at::kLong).to(context_.device);
   CALIPRESS_RETURN_IF_ERROR(context_.environment.group.AllReduceMax(index));
   chosen = index.cpu().item<int64_t>();
-  if (chosen < 0) {
-    return UserError(reason::kInvalidCalibrationData,
-                     "no run of the study ended well, so that there is none to keep; the first one says why: " +
-                         (told_.empty() ? std::string("nothing") : told_.front().error()));
+  if (chosen >= 0) return &runs_.at(chosen);
+  if (context_.leader()) {
+    context_.outcome.add_warnings(keep == "best" ? "study.keep: no run of the study ended well; none is kept"
+                                                 : absl::StrCat("study.keep: ", keep, " failed; no run is kept"));
   }
-  return &runs_.at(chosen);
+  return nullptr;
 }
 
 // What a run compresses depends on its recipe alone: done again as an ordinary job, it gives the same bytes.

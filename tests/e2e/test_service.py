@@ -134,9 +134,13 @@ def test_metrics_and_logs_tell_the_story(cluster, tmp_path, recipe_file):
         assert name in ours, name
     theirs = metrics(port)
     for name in ("calipress_build_info", "calipress_stage_attempts_total", "calipress_stage_duration_seconds",
-                 'calipress_layers_compressed_total{method="gptq"} 42', "calipress_calibration_tokens_total",
-                 "calipress_layer_relative_error", "calipress_storage_bytes_total", "calipress_device_memory_peak_bytes"):
+                 'calipress_layers_compressed_total{method="gptq"} 42', "calipress_storage_bytes_total",
+                 "calipress_device_memory_peak_bytes",
+                 # Each counted once: 8 sequences of 128 tokens, 42 linears.
+                 'calipress_calibration_tokens_total{source="text"} 1024\n',
+                 'calipress_layer_relative_error_count{method="gptq"} 42\n'):
         assert name in theirs, name
+    assert "calipress_layer_relative_error_count " not in theirs, "the linears are counted a second time, without method"
     # No label carries a job, a path or a model.
     assert str(tmp_path) not in ours + theirs
     log = running.log("w0")

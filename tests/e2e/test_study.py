@@ -122,15 +122,40 @@ def test_a_stage_that_fails_ends_the_run_alone(tmp_path, recipe_file):
     methods = ("[{name: gptq, steps: [{gptq: {group_size: 64}}]}, "
                "{name: rtn, steps: [{rtn: {group_size: 64}, ignore: ['re:.*layers[.]2[.].*']}]}, "
                "{name: again, steps: [{gptq: {group_size: 64}}]}]")
-    path = recipe_file(study(methods, draws=1).replace("scored_tokens: 128", "scored_tokens: 0"))
+    # With nothing to keep the tables are kept all the same.
+    path = recipe_file(study(methods, draws=1, more="  keep: best\n").replace("scored_tokens: 128",
+                                                                              "scored_tokens: 0"))
     calipress("run", broken, tmp_path / "out", "--recipe", path, "--workers", 3, "--threads-per-worker", 1, check=0,
               timeout=120)
+    assert "study.keep: no run of the study ended well" in (tmp_path / "out" / "report.json").read_text()
     told = {run["name"]: run for run in report(tmp_path / "out")["runs"]}
     for name in ("gptq/sampled/0", "again/sampled/0", "gptq/sampled/0/repeat"):
         assert "NaN" in told[name]["error"] and "layers.2" in told[name]["error"], told[name]
         assert "evaluations" not in told[name]
     assert "NaN" in told["rtn/sampled/0"]["error"]
     assert "0 of 4 runs ended well" in (tmp_path / "out" / "study.md").read_text()
+
+
+def test_the_best_is_one_that_ended_well(tmp_path, recipe_file):
+    """Inputs whose squares overflow: GPTQ fails in the middle stage, and what the last one measures meanwhile, with
+    that stage's blocks as they were, would be the best figure of all."""
+    scaled = tmp_path / "scaled"
+    shutil.copytree(MODEL, scaled)
+    weights = load_file(scaled / "model.safetensors")
+    weights["model.layers.2.mlp.up_proj.weight"][0] *= 1e20
+    weights["model.layers.2.mlp.down_proj.weight"][:, 0] *= 1e-20
+    save_file(weights, scaled / "model.safetensors", metadata={"format": "pt"})
+    methods = "[{name: gptq, steps: [{gptq: {bits: 8, group_size: 64}}]}, {name: rtn, steps: [{rtn: {bits: 4, group_size: 64}}]}]"
+    for keep, kept in (("best", "rtn/sampled/0"), ("gptq/sampled/0", None)):
+        out = tmp_path / keep.replace("/", "-")
+        path = recipe_file(study(methods, draws=1, more=f"  keep: {keep}\n").replace("scored_tokens: 128",
+                                                                                    "scored_tokens: 0"))
+        calipress("run", scaled, out, "--recipe", path, "--workers", 3, "--threads-per-worker", 1, check=0, timeout=120)
+        told = report(out)
+        assert "layers.2" in next(run for run in told["runs"] if run["name"] == "gptq/sampled/0")["error"]
+        assert told.get("kept") == kept
+        assert (out / "config.json").exists() == (kept is not None)
+        assert ("failed; no run is kept" in (out / "report.json").read_text()) == (kept is None)
 
 
 def test_too_few_documents_for_a_draw(tmp_path, recipe_file):

@@ -9,11 +9,6 @@
 namespace calipress::worker {
 namespace {
 
-// tr(dW S dW') / tr(W S W'): 8 bits lie near 1e-5, 2 bits near 1e-1.
-prometheus::Histogram::BucketBoundaries ErrorBuckets() {
-  return {1e-6, 1e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1};
-}
-
 // The recipe's methods in their order: "gptq", "rtn", "gptq+rtn", or "none" for a job that only evaluates.
 std::string MethodLabel(const calipress::v1::Recipe& recipe) {
   if (recipe.has_study()) return "study";
@@ -27,18 +22,6 @@ std::string MethodLabel(const calipress::v1::Recipe& recipe) {
   return label.empty() ? "none" : label;
 }
 
-// "text", "token_ids", or "mixed".
-std::string SourceLabel(const calipress::v1::Recipe& recipe) {
-  std::string label;
-  for (const auto& source : recipe.calibration().sources()) {
-    const auto* const field = source.GetDescriptor()->FindFieldByNumber(static_cast<int>(source.source_case()));
-    const std::string name = field ? field->name() : "unknown";
-    if (!label.empty() && label != name) return "mixed";
-    label = name;
-  }
-  return label.empty() ? "none" : label;
-}
-
 struct StageMetrics {
   prometheus::Family<prometheus::Counter>& attempts =
       CounterFamily("calipress_stage_attempts_total", "Stages that ended, by the phase they ended in and how.");
@@ -46,18 +29,12 @@ struct StageMetrics {
       HistogramFamily("calipress_stage_duration_seconds", "Seconds of a phase on this worker.");
   prometheus::Family<prometheus::Counter>& layers =
       CounterFamily("calipress_layers_compressed_total", "Linears compressed, by the method that did it in the end.");
-  prometheus::Histogram& relative_error =
-      HistogramFamily("calipress_layer_relative_error", "Output error of a compressed linear, relative to its output.")
-          .Add({}, ErrorBuckets());
   prometheus::Family<prometheus::Counter>& runs =
       CounterFamily("calipress_study_runs_total", "Runs of studies that this worker is done with.");
-  prometheus::Family<prometheus::Counter>& tokens = CounterFamily(
-      "calipress_calibration_tokens_total", "Calibration tokens made by this worker (rank 0 makes them).");
 
   StageMetrics() {
     for (const char* method : {"gptq", "rtn"}) layers.Add({{"method", method}});
     for (const char* outcome : {"succeeded", "failed"}) runs.Add({{"outcome", outcome}});
-    for (const char* source : {"text", "token_ids"}) tokens.Add({{"source", source}});
   }
 };
 
@@ -81,8 +58,6 @@ class MeteredObserver : public engine::StageObserver {
     for (const auto& linear : block.linears()) {
       // "rtn (fallback)" counts as rtn: that is what the linear got.
       AllMetrics().layers.Add({{"method", linear.method().substr(0, linear.method().find(' '))}}).Increment();
-      // 0 stands for: no statistics were taken.
-      if (linear.relative_error() > 0) AllMetrics().relative_error.Observe(linear.relative_error());
     }
     next_.OnBlockFinished(block);
   }
@@ -124,11 +99,6 @@ class MeteredExecutor : public StageExecutor {
               {"outcome", how},
               {"reason", outcome.ok() ? std::string("none") : ErrorReason(outcome.status())}})
         .Increment();
-    if (outcome.ok() && outcome->calibration().tokens() > 0) {
-      AllMetrics()
-          .tokens.Add({{"source", SourceLabel(assignment.recipe())}})
-          .Increment(static_cast<double>(outcome->calibration().tokens()));
-    }
     return outcome;
   }
 

@@ -13,6 +13,7 @@
 #include "client/lib/rpc_error.h"
 #include "compress/base/error.h"
 #include "compress/base/units.h"
+#include "compress/report/activities.h"
 #include "compress/storage/object_store.h"
 
 namespace calipress::cli {
@@ -33,16 +34,9 @@ std::string SizeText(const v1::Report& report) {
 std::string PhasesText(const v1::Report& report) {
   Table table({{"phase"}, {"time", Align::kRight}, {"peak memory", Align::kRight}, {"busy with"}});
   for (const v1::PhaseReport& phase : report.phases()) {
-    std::vector<std::pair<std::string, double>> activities(phase.activities().begin(), phase.activities().end());
-    std::sort(activities.begin(), activities.end(), [](const auto& a, const auto& b) {
-      return a.second != b.second ? a.second > b.second : a.first < b.first;
-    });
-    std::string busy;
-    for (const auto& [name, seconds] : activities) {
-      absl::StrAppend(&busy, busy.empty() ? "" : ", ", name, " ", FormatSeconds(seconds));
-    }
     table.Add({phase.name(), FormatSeconds(phase.seconds()),
-               phase.peak_memory_bytes() > 0 ? FormatBytes(phase.peak_memory_bytes()) : "-", busy});
+               phase.peak_memory_bytes() > 0 ? FormatBytes(phase.peak_memory_bytes()) : "-",
+               report::ActivitiesText(phase)});
   }
   if (report.total_seconds() > 0) {
     table.Add({"total", FormatSeconds(report.total_seconds()),

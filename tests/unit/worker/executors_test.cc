@@ -38,6 +38,7 @@ class Silent : public engine::StageObserver {
   void OnProgress(const std::string&, double, const std::string&) override { ++heard; }
   void OnBlockFinished(const worker::v1::FinishedBlock&) override { ++heard; }
   void OnPhaseFinished(const calipress::v1::PhaseReport&) override { ++heard; }
+  void OnRunFinished(const worker::v1::FinishedRun&) override { ++heard; }
   int heard = 0;
 };
 
@@ -107,14 +108,13 @@ TEST(MeteredExecutorTest, CountsWhatCameOutAndHowItEnded) {
     phase.set_name("compress");
     phase.set_seconds(2);
     observer.OnPhaseFinished(phase);
+    observer.OnRunFinished({});
     observer.OnProgress("assemble", 0, "");
-    worker::v1::StageOutcome outcome;
-    outcome.mutable_calibration()->set_tokens(4096);
-    return outcome;
+    return worker::v1::StageOutcome();
   }));
   Silent observer;
   ASSERT_TRUE(executor->Execute(assignment, observer, CancellationToken()).ok());
-  EXPECT_EQ(observer.heard, 4) << "everything is handed on";
+  EXPECT_EQ(observer.heard, 5) << "everything is handed on";
   fail = true;
   ASSERT_FALSE(RunOne(*executor, CancellationToken(), assignment).ok());
   CancellationToken cancelled;
@@ -128,9 +128,8 @@ TEST(MeteredExecutorTest, CountsWhatCameOutAndHowItEnded) {
   EXPECT_EQ(Value("calipress_stage_duration_seconds", {{"phase", "compress"}, {"method", "gptq"}}), 1);
   EXPECT_EQ(Value("calipress_layers_compressed_total", {{"method", "gptq"}}), 3);
   EXPECT_EQ(Value("calipress_layers_compressed_total", {{"method", "rtn"}}), 3);
-  EXPECT_EQ(Value("calipress_layer_relative_error", {}), 3);
-  EXPECT_EQ(Value("calipress_calibration_tokens_total", {{"source", "text"}}), 4096);
-  EXPECT_EQ(Value("calipress_calibration_tokens_total", {{"source", "token_ids"}}), 0) << "known from the start";
+  EXPECT_EQ(Value("calipress_study_runs_total", {{"outcome", "succeeded"}}), 1);
+  EXPECT_EQ(Value("calipress_study_runs_total", {{"outcome", "failed"}}), 0) << "known from the start";
 }
 
 TEST(LoggedExecutorTest, EveryLineSaysWhichStageItIs) {
