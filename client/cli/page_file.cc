@@ -40,7 +40,10 @@ absl::Status WritePage(const std::string& path, const std::string& html) {
   }
   std::error_code error;
   std::filesystem::rename(part, path, error);
-  return error ? WriteError(path, error.value()) : absl::OkStatus();
+  if (!error) return absl::OkStatus();
+  std::error_code ignored;
+  std::filesystem::remove(part, ignored);
+  return WriteError(path, error.value());
 }
 
 absl::StatusOr<std::string> WriteTemporaryPage(const std::string& html) {
@@ -49,10 +52,17 @@ absl::StatusOr<std::string> WriteTemporaryPage(const std::string& html) {
   constexpr int kSuffix = 5;
   const int file = error ? -1 : mkstemps(path.data(), kSuffix);
   if (file < 0) return WriteError(path, error ? error.value() : errno);
+  // Into the file that is ours alone: what has its name may be somebody else's a moment later.
+  size_t done = 0;
+  ssize_t wrote = 0;
+  while (done < html.size() && (wrote = write(file, html.data() + done, html.size() - done)) > 0) {
+    done += static_cast<size_t>(wrote);
+  }
+  const int code = errno;
   close(file);
-  const absl::Status written = WritePage(path, html);
-  if (!written.ok()) return written;
-  return path;
+  if (done == html.size()) return path;
+  unlink(path.c_str());
+  return WriteError(path, code);
 }
 
 absl::Status OpenOnDesktop(const std::string& path) {

@@ -20,6 +20,8 @@
 namespace calipress::calibration {
 namespace {
 
+// A filter that the model's texts do not pass must not go on for ever.
+constexpr int64_t kTries = 20;
 constexpr uint64_t kFirstTextStream = 1;  // stream 0 orders the documents
 constexpr uint64_t kFirstWindowStream = uint64_t{1} << 31;
 
@@ -187,7 +189,8 @@ absl::StatusOr<SourceTokens> TokensFromPrefixes(const v1::PrefixGeneratedSource&
   std::vector<ScoredSequence> written;
   KeptTexts kept;
   std::vector<int64_t> row;
-  int64_t texts = source.has_texts() ? source.texts() : TextsFor(needed, request.tokens, source.drop_share());
+  const int64_t first_round = TextsFor(needed, request.tokens, source.drop_share());
+  int64_t texts = source.has_texts() ? source.texts() : first_round;
   while (texts > 0) {
     request.prompts.clear();
     CALIPRESS_RETURN_IF_ERROR(prefixes.Take(texts, &request.prompts));
@@ -216,9 +219,16 @@ absl::StatusOr<SourceTokens> TokensFromPrefixes(const v1::PrefixGeneratedSource&
                                     " samples of ", length, " need ", least, kept.account,
                                     "; raise texts, or leave it out"));
     }
-    texts =
-        TextsFor(needed - have, static_cast<double>(have) / static_cast<double>(std::max<size_t>(1, kept.texts.size())),
-                 source.drop_share());
+    // Where all were left out, as many again: how long those are that stay is not known yet.
+    texts = kept.texts.empty()
+                ? static_cast<int64_t>(written.size())
+                : TextsFor(needed - have, static_cast<double>(have) / static_cast<double>(kept.texts.size()),
+                           source.drop_share());
+    if (kept.texts.empty() && static_cast<int64_t>(written.size()) >= kTries * first_round) {
+      return TooLittle(absl::StrCat("prefix_generated: of ", written.size(),
+                                    " texts that the model wrote none was kept", kept.account,
+                                    "; widen the filter, or lower drop_share"));
+    }
   }
 
   SourceTokens tokens{.sequences = wanted.sequences, .length = length, .ids = {}};

@@ -10,6 +10,8 @@
 namespace calipress::calibration {
 namespace {
 
+constexpr double kLeastTemperature = 1e-6;
+
 constexpr float kGone = -std::numeric_limits<float>::infinity();
 constexpr int64_t kLanes = 16;
 
@@ -117,7 +119,8 @@ int64_t Sampler::Pick(std::span<const float> logits, std::span<const int64_t> te
   const float largest = Largest(scores);
   if (!std::isfinite(largest)) return -1;
   const double temperature = TemperatureOf(request_, token);
-  if (temperature <= 0.0) return std::find(scores.begin(), scores.end(), largest) - scores.begin();
+  // Where dividing by it would overflow only the likeliest is left.
+  if (temperature < kLeastTemperature) return std::find(scores.begin(), scores.end(), largest) - scores.begin();
 
   double total = Exponentials(scores, largest, temperature, &workspace->weights);
   const std::vector<float>& weights = workspace->weights;

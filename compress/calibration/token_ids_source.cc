@@ -96,9 +96,10 @@ absl::StatusOr<SourceTokens> TokensFromIds(const v1::TokenIdsSource& source, con
   tokens.filtered = items.left_out();
   if (all && tokens.sequences > 0) return tokens;
   if (!all && tokens.sequences == request.sequences) return tokens;
-  return Refused(name, absl::StrCat("has ", tokens.sequences, " sequences", DrawText(request),
-                                    all ? std::string() : absl::StrCat(", and ", request.sequences, " are asked for"),
-                                    items.Account(), "; lower it, or leave it out to use all"));
+  return Refused(name,
+                 absl::StrCat("has ", tokens.sequences, " sequences", DrawText(request),
+                              all ? std::string() : absl::StrCat(", and ", request.sequences, " are asked for"),
+                              items.Account(), all ? "; widen the filter" : "; lower it, or leave it out to use all"));
 }
 
 absl::StatusOr<TokenFileShape> ReadTokenFileShape(storage::ObjectStore& store, const std::string& uri) {

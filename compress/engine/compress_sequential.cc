@@ -172,7 +172,9 @@ absl::Status SequentialRun::SolveTogether(model::Block& block, BlockSolver& solv
 }
 
 absl::Status SequentialRun::Run() {
+  context_.out_of_step = true;
   CALIPRESS_RETURN_IF_ERROR(TakeInputs());
+  context_.out_of_step = false;
   const absl::Status status = GoThroughBlocks();
   if (!EndsRunAlone(context_, status) || context_.last()) return status;
   CALIPRESS_RETURN_IF_ERROR(sender_.PutRest(tokens_.batches, {context_.spec().hidden, HiddenOptions(context_)}));

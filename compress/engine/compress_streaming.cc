@@ -79,17 +79,19 @@ class StreamedBlock {
       solvers_.push_back(
           std::make_unique<BlockSolver>(recipe.context, recipe.methods, *blocks_.back(), &recipe.tokens));
     }
-    for (int input = 0; input < BlockSolver::kInputs; ++input) {
-      method::StatisticsNeeds needs;
-      int64_t features = 0;
-      for (const auto& solver : solvers_) {
-        if (!solver) continue;
-        needs.Merge(solver->needs(input));
-        features = solver->features(input);
+    for (const bool moments : {false, true}) {
+      for (int input = 0; input < BlockSolver::kInputs; ++input) {
+        method::StatisticsNeeds needs;
+        int64_t features = 0;
+        for (const auto& solver : solvers_) {
+          if (!solver || solver->needs(input).second_moment != moments) continue;
+          needs.Merge(solver->needs(input));
+          features = solver->features(input);
+        }
+        if (!needs.Any()) continue;
+        gathered_[moments][input] = std::make_unique<DomainStatistics>(
+            features, needs, tokens.mixing, tokens.position(), recipes.front().context.device);
       }
-      if (!needs.Any()) continue;
-      gathered_[input] = std::make_unique<DomainStatistics>(features, needs, tokens.mixing, tokens.position(),
-                                                            recipes.front().context.device);
     }
   }
 
@@ -98,17 +100,21 @@ class StreamedBlock {
   }
 
   void Add(int input, const at::Tensor& activations) {
-    if (!gathered_[input]) return;
-    TimedActivity timed(recipes_.front().context.activities, Activity::kStatistics);
-    gathered_[input]->Add(activations);
+    for (auto& kind : gathered_) {
+      if (!kind[input]) continue;
+      TimedActivity timed(recipes_.front().context.activities, Activity::kStatistics);
+      kind[input]->Add(activations);
+    }
   }
 
   // For every recipe in turn. What remains is written; the block's statistics are gone afterwards.
   absl::Status Solve(std::vector<std::unique_ptr<BlockWriter>>& writers) {
-    std::array<std::vector<method::InputStatistics>, BlockSolver::kInputs> statistics;
-    for (int input = 0; input < BlockSolver::kInputs; ++input) {
-      if (gathered_[input]) statistics[input] = gathered_[input]->Take();
-      gathered_[input].reset();
+    Statistics statistics;
+    for (size_t kind = 0; kind < gathered_.size(); ++kind) {
+      for (int input = 0; input < BlockSolver::kInputs; ++input) {
+        if (gathered_[kind][input]) statistics[kind][input] = gathered_[kind][input]->Take();
+        gathered_[kind][input].reset();
+      }
     }
     for (size_t r = 0; r < recipes_.size(); ++r) {
       if (!solvers_[r]) continue;
@@ -123,19 +129,24 @@ class StreamedBlock {
   }
 
  private:
-  bool LastOf(size_t r) const {
-    return std::none_of(solvers_.begin() + static_cast<int64_t>(r) + 1, solvers_.end(),
-                        [](const auto& solver) { return solver != nullptr; });
+  // By kind and input.
+  using Statistics = std::array<std::array<std::vector<method::InputStatistics>, BlockSolver::kInputs>, 2>;
+
+  // Whether a later recipe takes the statistics of this input and kind.
+  bool WantedAfter(size_t r, int input, bool moments) const {
+    return std::any_of(solvers_.begin() + static_cast<int64_t>(r) + 1, solvers_.end(), [&](const auto& solver) {
+      return solver && solver->needs(input).Any() && solver->needs(input).second_moment == moments;
+    });
   }
 
-  absl::Status SolveOne(size_t r, std::array<std::vector<method::InputStatistics>, BlockSolver::kInputs>& statistics,
-                        BlockWriter& writer) {
+  absl::Status SolveOne(size_t r, Statistics& statistics, BlockWriter& writer) {
     BlockSolver& solver = *solvers_[r];
-    const bool last = LastOf(r);
     for (int input = 0; input < BlockSolver::kInputs; ++input) {
-      if (statistics[input].empty()) continue;
+      if (!solver.needs(input).Any()) continue;
+      const bool moments = solver.needs(input).second_moment;
+      auto& gathered = statistics[moments][input];
       // Solvers may write into them: all but the last get copies.
-      solver.Adopt(input, last ? std::move(statistics[input]) : Copies(statistics[input]));
+      solver.Adopt(input, WantedAfter(r, input, moments) ? Copies(gathered) : std::move(gathered));
     }
     CALIPRESS_RETURN_IF_ERROR(solver.Transform());
     for (int input = 0; input < BlockSolver::kInputs; ++input) CALIPRESS_RETURN_IF_ERROR(solver.Solve(input));
@@ -149,7 +160,9 @@ class StreamedBlock {
   std::vector<StreamedRecipe>& recipes_;
   std::vector<std::unique_ptr<model::Block>> blocks_;
   std::vector<std::unique_ptr<BlockSolver>> solvers_;
-  std::array<std::unique_ptr<DomainStatistics>, BlockSolver::kInputs> gathered_;
+  // Of recipes that want square sums alone, and of those that want second moments, on whose diagonals they are: a run's
+  // sums are then in one order whatever runs are beside it.
+  std::array<std::array<std::unique_ptr<DomainStatistics>, BlockSolver::kInputs>, 2> gathered_;
 };
 
 }  // namespace

@@ -41,7 +41,8 @@ const worker::v1::FinishedBlock* StageContext::Finished(int64_t block) const {
 }
 
 bool EndsRunAlone(const StageContext& context, const absl::Status& status) {
-  if (context.study == nullptr || status.ok() || !context.cancellation.status().ok()) return false;
+  if (context.study == nullptr || context.out_of_step || status.ok() || !context.cancellation.status().ok())
+    return false;
   return ErrorClassOf(status) != ErrorClass::kEnvironment;
 }
 

@@ -53,6 +53,8 @@ struct StageContext {
   const StudySetting* study = nullptr;
   // Such a run has failed here: its blocks stay as they were.
   bool gave_up = false;
+  // A failure of which the others do not know, while they wait for something from here: it ends the study.
+  bool out_of_step = false;
 
   int rank() const { return assignment.rank(); }
   int world_size() const { return assignment.world_size(); }

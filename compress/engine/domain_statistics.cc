@@ -16,18 +16,20 @@ double MeanSquare(const method::InputStatistics& statistics) {
 // What each domain's sums are multiplied by.
 std::vector<double> Factors(const std::vector<method::InputStatistics>& domains, const MixingPlan& plan) {
   int64_t tokens = 0;
-  double mean_square = 0.0;
+  double mean_square = 0.0, weight = 0.0;
   std::vector<double> squares;
   for (size_t k = 0; k < domains.size(); ++k) {
     tokens += domains[k].tokens;
     squares.push_back(plan.normalize_trace ? MeanSquare(domains[k]) : 1.0);
+    if (domains[k].tokens == 0) continue;
     mean_square += plan.weights[k] * squares[k];
+    weight += plan.weights[k];
   }
   std::vector<double> factors;
   for (size_t k = 0; k < domains.size(); ++k) {
-    const bool counts = domains[k].tokens > 0 && squares[k] > 0.0;
-    factors.push_back(counts ? plan.weights[k] * static_cast<double>(tokens) / static_cast<double>(domains[k].tokens) *
-                                   mean_square / squares[k]
+    const bool counts = domains[k].tokens > 0 && squares[k] > 0.0 && weight > 0.0;
+    factors.push_back(counts ? plan.weights[k] / weight * static_cast<double>(tokens) /
+                                   static_cast<double>(domains[k].tokens) * (mean_square / weight) / squares[k]
                              : 0.0);
   }
   return factors;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <map>
 #include <memory>
 #include <string>
@@ -9,8 +10,11 @@
 #include <vector>
 
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/isfinite.h>
 #include <ATen/ops/zeros.h>
 #include "absl/strings/str_cat.h"
+#include "compress/base/error.h"
+#include "compress/base/log.h"
 #include "compress/base/status_macros.h"
 #include "compress/collective/group.h"
 #include "compress/engine/block_solver.h"
@@ -147,8 +151,11 @@ absl::StatusOr<at::Tensor> StageShares(StageContext& context, const SharedTokens
              absl::StrCat("block ", window[i]->index(), ": outliers"));
       TimedActivity timed(context.activities, Activity::kSolve);
       for (size_t step = 0; step < steps.size(); ++step) {
-        CALIPRESS_ASSIGN_OR_RETURN(const double share, OutlierShare(context, steps[step], *window[i], inputs[i]));
-        shares[static_cast<int64_t>(step)][window[i]->index()] = share;
+        const auto share = OutlierShare(context, steps[step], *window[i], inputs[i]);
+        // In a study all ranks hear of it by the sum of the shares.
+        if (!share.ok() && !EndsRunAlone(context, share.status())) return share.status();
+        if (!share.ok()) LogWarning(std::string(share.status().message()), {{"block", window[i]->index()}});
+        shares[static_cast<int64_t>(step)][window[i]->index()] = share.ok() ? *share : NAN;
       }
     }
     done += size;
@@ -190,13 +197,19 @@ std::vector<v1::LayerRatio> Ratios(const StageContext& context, const RatedStep&
 absl::Status SetLayerRatios(StageContext& context, const SharedTokens& tokens, StepMethods* methods) {
   at::NoGradGuard no_grad;
   const std::vector<RatedStep> steps = RatedSteps(context);
-  CALIPRESS_ASSIGN_OR_RETURN(at::Tensor shares, StageShares(context, tokens, steps));
+  auto made = StageShares(context, tokens, steps);
+  context.out_of_step = !made.ok();
+  CALIPRESS_ASSIGN_OR_RETURN(at::Tensor shares, std::move(made));
   // One rank has a block's share and the others add zeros to it: the sum is that share, to the bit. Replicas all know
   // all shares.
   if (context.replicas() && !context.leader()) shares.zero_();
   shares = shares.to(context.device);
   CALIPRESS_RETURN_IF_ERROR(context.environment.group.AllReduceSum(shares));
   shares = shares.cpu();
+  if (!at::isfinite(shares).all().item<bool>()) {
+    return PreconditionError(reason::kNonFiniteActivations,
+                             "the outliers of a block cannot be counted: its weights or activations are no numbers");
+  }
   for (size_t i = 0; i < steps.size(); ++i) {
     const v1::Step& options = context.recipe().steps(steps[i].index);
     for (v1::LayerRatio& ratio :

@@ -35,7 +35,9 @@ absl::Status BlocksPhase(StageContext& context, const StepMethods& methods, cons
     }
     if (context.recipe().propagation() != v1::PROPAGATION_ORIGINAL) return CompressSequential(context, methods, tokens);
     std::vector<StreamedRecipe> alone = {{context, methods, tokens}};
+    context.out_of_step = true;
     CALIPRESS_RETURN_IF_ERROR(CompressStreaming(alone));
+    context.out_of_step = false;
     return alone.front().failure;
   });
 }

@@ -75,13 +75,13 @@ absl::StatusOr<std::vector<calibration::ScoredSequence>> PipelineOracle::Generat
   }
   CALIPRESS_RETURN_IF_ERROR(CheckIds(request.prompts, request.tokens, context_.spec().vocabulary));
   if (request.sequences == 0) return std::vector<calibration::ScoredSequence>();
-  failed_ = true;
+  failed_ = context_.out_of_step = true;
   OracleCommand command;
   command.kind = OracleCommand::Kind::kGenerate;
   command.request = request;
   CALIPRESS_RETURN_IF_ERROR(Share(context_, command).status());
   CALIPRESS_ASSIGN_OR_RETURN(Generated generated, engine::Generate(context_, request));
-  failed_ = false;
+  failed_ = context_.out_of_step = false;
   generated_tokens_ += generated.written;
   generation_seconds_ += watch.Seconds();
   return std::move(generated.sequences);
@@ -91,13 +91,13 @@ absl::StatusOr<std::vector<calibration::ScoredSequence>> PipelineOracle::Score(
     std::vector<std::vector<int64_t>> sequences) {
   CALIPRESS_RETURN_IF_ERROR(CheckIds(sequences, context_.spec().max_positions, context_.spec().vocabulary));
   if (sequences.empty()) return std::vector<calibration::ScoredSequence>();
-  failed_ = true;
+  failed_ = context_.out_of_step = true;
   OracleCommand command;
   command.kind = OracleCommand::Kind::kScore;
   command.sequences = sequences;
   CALIPRESS_RETURN_IF_ERROR(Share(context_, command).status());
   CALIPRESS_ASSIGN_OR_RETURN(auto scored, engine::Score(context_, std::move(sequences)));
-  failed_ = false;
+  failed_ = context_.out_of_step = false;
   return scored;
 }
 
@@ -114,10 +114,14 @@ absl::Status ServeOracle(StageContext& context) {
     CALIPRESS_ASSIGN_OR_RETURN(OracleCommand command, Share(context, {}));
     switch (command.kind) {
       case OracleCommand::Kind::kGenerate:
+        context.out_of_step = true;
         CALIPRESS_RETURN_IF_ERROR(Generate(context, command.request).status());
+        context.out_of_step = false;
         break;
       case OracleCommand::Kind::kScore:
+        context.out_of_step = true;
         CALIPRESS_RETURN_IF_ERROR(Score(context, std::move(command.sequences)).status());
+        context.out_of_step = false;
         break;
       case OracleCommand::Kind::kFinish:
         return command.outcome;

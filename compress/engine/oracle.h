@@ -19,12 +19,10 @@ class PipelineOracle : public calibration::ModelOracle {
       const calibration::GenerationRequest& request) override;
   absl::StatusOr<std::vector<calibration::ScoredSequence>> Score(std::vector<std::vector<int64_t>> sequences) override;
 
-  // Ends the others' serving, with `outcome` where that is a failure; returns it. Not to be called after a failure of
-  // Generate or Score, which the others have seen.
+  // Ends the others' serving, with `outcome` where that is a failure; returns it. After a failure of Generate or Score,
+  // which may be this rank's alone, there is nothing to end.
   absl::Status Finish(const absl::Status& outcome);
 
-  // Whether Generate or Score has failed.
-  bool failed() const { return failed_; }
   int64_t generated_tokens() const { return generated_tokens_; }
   double generation_seconds() const { return generation_seconds_; }
 

@@ -109,8 +109,9 @@ struct ActiveRun {
   std::optional<StepMethods> methods;
   SharedTokens tokens;
   bool has_tokens = false;
+  bool prepared = false;  // on all ranks
   absl::Status failure;
-  Stopwatch watch;
+  double seconds = 0.0;
 };
 
 std::string TokensKey(const recipe::StudyRun& run) { return absl::StrCat(run.source, "/", run.draw); }
@@ -209,7 +210,7 @@ absl::Status Study::Prepare(ActiveRun& active) {
     active.has_tokens = true;
     if (context_.leader()) *active.context.outcome.mutable_calibration() = tokens.report;
   }
-  return RatiosPhase(active.context, active.tokens, &*active.methods);
+  return active.Own(RatiosPhase(active.context, active.tokens, &*active.methods));
 }
 
 absl::Status Study::Compress(Batch& batch) {
@@ -233,14 +234,19 @@ absl::Status Study::Compress(Batch& batch) {
 
 absl::Status Study::RunBatch(const std::vector<const recipe::StudyRun*>& runs) {
   Batch batch;
+  const Stopwatch shared;
   for (const recipe::StudyRun* run : runs) {
     batch.push_back(std::make_unique<ActiveRun>(context_, environment_, setting_, sums_, *run, runs_.size()));
     CALIPRESS_RETURN_IF_ERROR(Prepare(*batch.back()));
+    batch.back()->prepared = batch.back()->failure.ok();
   }
   CALIPRESS_RETURN_IF_ERROR(Compress(batch));
+  const double each = shared.Seconds() / static_cast<double>(batch.size());
   for (const auto& active : batch) {
-    // Where rank 0 had no tokens nobody has anything to measure; where one stage failed, the others do not know.
-    const bool nobody = NeedsTokens(active->context, *active->methods) && !active->has_tokens;
+    const Stopwatch own;
+    // Where rank 0 had no tokens, or a block no ratio, nobody has anything to measure; where one stage failed to solve,
+    // the others do not know.
+    const bool nobody = !active->prepared;
     if (!nobody) {
       active->context.gave_up = !active->failure.ok();
       const absl::Status status = EvaluatePhase(active->context);
@@ -248,6 +254,7 @@ absl::Status Study::RunBatch(const std::vector<const recipe::StudyRun*>& runs) {
       if (!status.ok() && ErrorReason(status) != reason::kNonFiniteActivations) return status;
       if (active->failure.ok()) CALIPRESS_RETURN_IF_ERROR(active->Own(status));
     }
+    active->seconds = each + own.Seconds();
     CALIPRESS_RETURN_IF_ERROR(Tell(*active));
   }
   return absl::OkStatus();
@@ -263,7 +270,7 @@ absl::Status Study::Tell(ActiveRun& active) {
   report.set_source(run.source);
   report.set_draw(run.draw);
   if (run.domain_weight) report.set_domain_weight(*run.domain_weight);
-  report.set_seconds(active.watch.Seconds());
+  report.set_seconds(active.seconds);
   const auto blocks = active.observer.blocks();
   if (active.failure.ok()) {
     const worker::v1::StageOutcome& outcome = active.context.outcome;

@@ -122,11 +122,13 @@ absl::StatusOr<CalibrationSet> MakeCalibration(StageContext& context, calibratio
   return set;
 }
 
-// Rank 0's part. `asks`: the others serve the original model meanwhile.
-absl::Status MakeHere(StageContext& context, bool asks, SharedTokens* tokens) {
+// Rank 0's part. `asks`: the others serve the original model meanwhile; `served`: they are done with that, and wait for
+// the tokens' shape.
+absl::Status MakeHere(StageContext& context, bool asks, bool* served, SharedTokens* tokens) {
   PipelineOracle oracle(context);
   auto made = MakeCalibration(context, asks ? &oracle : nullptr);
   if (asks) CALIPRESS_RETURN_IF_ERROR(oracle.Finish(made.status()));
+  *served = true;
   CALIPRESS_ASSIGN_OR_RETURN(CalibrationSet set, std::move(made));
   if (asks) {
     set.report.set_generated_tokens(oracle.generated_tokens());
@@ -165,11 +167,12 @@ absl::StatusOr<SharedTokens> ShareCalibrationTokens(StageContext& context) {
   // One number for every source, by which the others know what is of which domain.
   tokens.source_sequences.resize(calibration.sources_size());
   const bool asks = context.assignment.calibration_ids_uri().empty() && recipe::AsksModel(calibration);
+  bool served = false;
   if (!context.leader()) {
     // Fails as rank 0 does.
     if (asks) CALIPRESS_RETURN_IF_ERROR(ServeOracle(context));
-  } else if (const absl::Status status = MakeHere(context, asks, &tokens); !status.ok()) {
-    if (!asks && EndsRunAlone(context, status)) {
+  } else if (const absl::Status status = MakeHere(context, asks, &served, &tokens); !status.ok()) {
+    if (served && EndsRunAlone(context, status)) {
       // The others wait for a shape; without a study the end of the attempt tells them.
       tokens.batches = {.sequences = kNoTokens};
       CALIPRESS_RETURN_IF_ERROR(ShareShape(context, /*ids_to_last=*/false, &tokens));

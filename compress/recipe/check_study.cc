@@ -27,9 +27,21 @@ void CheckName(const std::string& name, const std::string& path, std::set<std::s
   }
 }
 
+// Far more than a study has runs; what is above is not looked at any further.
+bool TooMany(const v1::Study& study) {
+  return study.methods_size() > kMaxRuns || study.sources_size() > kMaxRuns || study.draws() > kMaxRuns ||
+         study.sweep().weights_size() > kMaxRuns;
+}
+
 void CheckSweep(const v1::Recipe& recipe, const std::string& path, const Refuse& refuse) {
   const v1::StudySweep& sweep = recipe.study().sweep();
   const auto& weights = recipe.calibration().mixing().weights();
+  if (std::none_of(weights.begin(), weights.end(), [&](const v1::DomainWeight& entry) {
+        return entry.domain() != sweep.domain() && entry.weight() > 0.0;
+      })) {
+    refuse(absl::StrCat(path, ".domain"),
+           "has no other domain beside it whose weight in calibration.mixing is above 0, to have the rest");
+  }
   if (std::none_of(weights.begin(), weights.end(),
                    [&](const v1::DomainWeight& entry) { return entry.domain() == sweep.domain(); })) {
     refuse(absl::StrCat(path, ".domain"),
@@ -66,6 +78,9 @@ void CheckKeep(const v1::Recipe& recipe, const std::string& path, const Refuse& 
 void CheckStudy(const v1::Recipe& recipe, const std::string& path, const Refuse& refuse) {
   if (!recipe.has_study()) return;
   const v1::Study& study = recipe.study();
+  if (TooMany(study)) {
+    return refuse(path, absl::StrCat("has more than ", kMaxRuns, " methods, sources, draws or weights"));
+  }
   bool whole = true;
   const Refuse note = [&](std::string field, std::string description) {
     whole = false;
@@ -105,6 +120,7 @@ void CheckStudy(const v1::Recipe& recipe, const std::string& path, const Refuse&
   if (study.has_sweep()) CheckSweep(recipe, absl::StrCat(path, ".sweep"), note);
   v1::Recipe counted = recipe;
   if (!study.has_draws()) counted.mutable_study()->set_draws(kDefaultDraws);
+  if (!study.has_repeat()) counted.mutable_study()->set_repeat(true);
   if (CountStudyRuns(counted) > kMaxRuns) {
     note(path, absl::StrCat("has ", CountStudyRuns(counted), " runs; at most ", kMaxRuns));
   }
@@ -115,13 +131,19 @@ std::vector<FieldViolation> OfStudyParts(const v1::Recipe& recipe, const std::st
                                          const RecipeCheck& check) {
   std::vector<FieldViolation> found;
   const v1::Study& study = recipe.study();
+  if (TooMany(study)) return found;
   v1::Recipe run = recipe;
   run.clear_study();
-  // Violations of one part of a run, under the part's place in the study; the others are not its own.
+  // Violations of one part of a run, under the part's place in the study. What does not depend on the part is found
+  // with every one: told once.
   const auto take = [&](const std::string& from, const std::string& to) {
     for (FieldViolation& violation : check(run)) {
       if (!absl::StartsWith(violation.field, from)) continue;
-      found.push_back({absl::StrCat(to, violation.field.substr(from.size())), std::move(violation.description)});
+      FieldViolation placed{absl::StrCat(to, violation.field.substr(from.size())), std::move(violation.description)};
+      const bool known = std::any_of(found.begin(), found.end(), [&](const FieldViolation& other) {
+        return other.field == placed.field && other.description == placed.description;
+      });
+      if (!known) found.push_back(std::move(placed));
     }
   };
   for (int i = 0; i < study.methods_size(); ++i) {
@@ -133,8 +155,10 @@ std::vector<FieldViolation> OfStudyParts(const v1::Recipe& recipe, const std::st
   for (int i = 0; i < study.sources_size(); ++i) {
     *run.mutable_calibration()->mutable_sources() = study.sources(i).sources();
     take(absl::StrCat(prefix, ".calibration.sources"), absl::StrCat(prefix, ".study.sources[", i, "].sources"));
-    // What mixing says of domains depends on the sources; once is enough.
-    if (i == 0) take(absl::StrCat(prefix, ".calibration.mixing"), absl::StrCat(prefix, ".calibration.mixing"));
+    // Domains and sums depend on the sources.
+    for (const char* shared : {".calibration.mixing", ".calibration.samples"}) {
+      take(absl::StrCat(prefix, shared), absl::StrCat(prefix, shared));
+    }
   }
   return found;
 }

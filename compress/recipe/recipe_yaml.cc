@@ -49,7 +49,7 @@ std::string Scalar(const Message& message, const FieldDescriptor& field, int ind
     case FieldDescriptor::CPPTYPE_STRING:
       return nlohmann::json(repeated ? reflection.GetRepeatedString(message, &field, index)
                                      : reflection.GetString(message, &field))
-          .dump(-1, ' ', /*ensure_ascii=*/true, nlohmann::json::error_handler_t::replace);
+          .dump(-1, ' ', /*ensure_ascii=*/false, nlohmann::json::error_handler_t::replace);
     case FieldDescriptor::CPPTYPE_MESSAGE:
       break;
   }

@@ -243,7 +243,10 @@ std::vector<FieldViolation> Validate(const v1::Recipe& recipe, bool has_output, 
   if (!recipe.has_study()) return violations;
   for (FieldViolation& violation :
        OfStudyParts(recipe, path, [&](const v1::Recipe& run) { return Validator(run, has_output).Run(path); })) {
-    violations.push_back(std::move(violation));
+    const bool known = std::any_of(violations.begin(), violations.end(), [&](const FieldViolation& other) {
+      return other.field == violation.field && other.description == violation.description;
+    });
+    if (!known) violations.push_back(std::move(violation));
   }
   return violations;
 }

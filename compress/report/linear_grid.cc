@@ -10,12 +10,16 @@ namespace calipress::report {
 namespace {
 
 // The first part of a module path that is a number: "model.layers.3.mlp.down_proj" is of block 3.
+// Far above any model; a number beyond it is part of a name.
+constexpr int kMostBlocks = 1'000'000;
+
 std::optional<int> BlockOf(std::string_view module) {
   while (!module.empty()) {
     const size_t dot = std::min(module.find('.'), module.size());
     const std::string part(module.substr(0, dot));
     int block = 0;
-    if (!part.empty() && part.find_first_not_of("0123456789") == std::string::npos && absl::SimpleAtoi(part, &block)) {
+    if (!part.empty() && part.find_first_not_of("0123456789") == std::string::npos && absl::SimpleAtoi(part, &block) &&
+        block < kMostBlocks) {
       return block;
     }
     module.remove_prefix(std::min(dot + 1, module.size()));

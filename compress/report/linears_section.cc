@@ -14,7 +14,8 @@ constexpr size_t kWorst = 10;
 // Above this range small values would lie on the axis.
 constexpr double kLogRange = 30;
 
-bool Shown(double value) { return std::isfinite(value) && value > 0; }
+// Away from the ends of what a double holds, at which an axis has no numbers left.
+bool Shown(double value) { return value > 1e-300 && value < 1e300; }
 
 // A panel for each kind, all with the same axes.
 std::string ErrorPanels(const v1::Report& report) {

@@ -72,18 +72,7 @@ absl::Status CheckOutput(storage::ObjectStore& store, const v1::CompressionJob& 
 // Instructions of a model that has no chat template, or one that cannot be read.
 absl::Status CheckTemplate(storage::ObjectStore& store, const v1::CompressionJob& job,
                            std::vector<FieldViolation>* violations) {
-  const v1::Study& study = job.recipe().study();
-  std::vector<std::pair<std::string, const v1::CalibrationSource*>> sources;
-  for (int i = 0; i < job.recipe().calibration().sources_size(); ++i) {
-    sources.emplace_back(absl::StrCat("recipe.calibration.sources[", i, "]"), &job.recipe().calibration().sources(i));
-  }
-  for (int s = 0; s < study.sources_size(); ++s) {
-    for (int i = 0; i < study.sources(s).sources_size(); ++i) {
-      sources.emplace_back(absl::StrCat("recipe.study.sources[", s, "].sources[", i, "]"),
-                           &study.sources(s).sources(i));
-    }
-  }
-  for (const auto& [field, source] : sources) {
+  for (const auto& [field, source] : SourcesOf(job.recipe())) {
     if (!source->has_instructions()) continue;
     const auto made = calibration::OpenChatTemplate(store, job.model());
     if (!made.ok() && ErrorClassOf(made.status()) != ErrorClass::kUser) return made.status();
@@ -217,9 +206,16 @@ absl::StatusOr<v1::CompressionJob> Admission::Admit(const v1::CompressionJob& jo
   if (!admitted.recipe().evaluation().reference().empty()) {
     CALIPRESS_RETURN_IF_ERROR(CheckReference(store_, admitted.recipe().evaluation().reference(), model));
   }
-  for (const v1::CompressionJob& part : PartsOf(admitted)) {
-    if (UsesText(part.recipe())) CALIPRESS_RETURN_IF_ERROR(CheckTokenizer(store_, job.model(), model.spec));
-    CALIPRESS_RETURN_IF_ERROR(CheckTextBegins(store_, job.model(), model.spec, part.recipe().calibration()));
+  const std::vector<v1::CompressionJob> parts = PartsOf(admitted);
+  if (std::any_of(parts.begin(), parts.end(), [](const v1::CompressionJob& part) { return UsesText(part.recipe()); })) {
+    CALIPRESS_RETURN_IF_ERROR(CheckTokenizer(store_, job.model(), model.spec));
+  }
+  std::vector<std::string> written;
+  for (const auto& [field, source] : SourcesOf(admitted.recipe())) {
+    if (source->has_self_generated()) written.push_back(field);
+  }
+  CALIPRESS_RETURN_IF_ERROR(CheckTextBegins(store_, job.model(), model.spec, written));
+  for (const v1::CompressionJob& part : parts) {
     CALIPRESS_RETURN_IF_ERROR(CheckFits(part, model, workers));
     CALIPRESS_ASSIGN_OR_RETURN(const InputSizes sizes, CalibrationSizes(store_, part.recipe().calibration()));
     AddEstimate(EstimateJob(part, model, sizes), admitted.mutable_estimate());

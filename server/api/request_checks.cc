@@ -1,6 +1,5 @@
 #include "server/api/request_checks.h"
 
-#include <google/protobuf/descriptor.h>
 #include <google/protobuf/io/coded_stream.h>
 #include <google/protobuf/io/zero_copy_stream_impl_lite.h>
 
@@ -10,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "compress/base/digest.h"
 #include "compress/recipe/recipe.h"
+#include "compress/recipe/uris.h"
 #include "compress/storage/object_store.h"
 #include "server/api/error_mapping.h"
 
@@ -148,28 +148,6 @@ void CheckNameField(std::string_view name, std::vector<FieldViolation>* violatio
       {"name", absl::StrCat("'", BoundedText(name, 80), "' is not a job's name: compressionJobs/{id}")});
 }
 
-// Of every field named "uri", wherever it is in the message.
-void AddUris(const google::protobuf::Message& message, const std::string& path, std::vector<RecipeUri>* uris) {
-  using google::protobuf::FieldDescriptor;
-  const auto& reflection = *message.GetReflection();
-  std::vector<const FieldDescriptor*> fields;
-  reflection.ListFields(message, &fields);
-  for (const FieldDescriptor* field : fields) {
-    const std::string inner = absl::StrCat(path, ".", field->name());
-    if (field->cpp_type() == FieldDescriptor::CPPTYPE_STRING && field->name() == "uri") {
-      uris->push_back({inner, reflection.GetString(message, field)});
-    }
-    if (field->cpp_type() != FieldDescriptor::CPPTYPE_MESSAGE) continue;
-    if (!field->is_repeated()) {
-      AddUris(reflection.GetMessage(message, field), inner, uris);
-      continue;
-    }
-    for (int i = 0; i < reflection.FieldSize(message, field); ++i) {
-      AddUris(reflection.GetRepeatedMessage(message, field, i), absl::StrCat(inner, "[", i, "]"), uris);
-    }
-  }
-}
-
 }  // namespace
 
 absl::Status CheckCreate(const v1::CreateCompressionJobRequest& request) {
@@ -229,12 +207,22 @@ absl::Status CheckName(std::string_view name) {
   return RequestError(violations);
 }
 
+std::vector<RecipeSource> SourcesOf(const v1::Recipe& recipe) {
+  std::vector<RecipeSource> sources;
+  const auto add = [&](const auto& list, const std::string& path) {
+    for (int i = 0; i < list.size(); ++i) sources.push_back({absl::StrCat(path, ".sources[", i, "]"), &list[i]});
+  };
+  add(recipe.calibration().sources(), "recipe.calibration");
+  for (int s = 0; s < recipe.study().sources_size(); ++s) {
+    add(recipe.study().sources(s).sources(), absl::StrCat("recipe.study.sources[", s, "]"));
+  }
+  return sources;
+}
+
 std::vector<RecipeUri> UrisOf(const v1::Recipe& recipe) {
   std::vector<RecipeUri> uris;
-  AddUris(recipe, "recipe", &uris);
-  if (!recipe.evaluation().reference().empty()) {
-    uris.push_back({"recipe.evaluation.reference", recipe.evaluation().reference()});
-  }
+  v1::Recipe visited = recipe;
+  recipe::ForEachUri(&visited, [&](const std::string& field, std::string* uri) { uris.push_back({field, *uri}); });
   return uris;
 }
 

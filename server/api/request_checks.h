@@ -21,6 +21,13 @@ absl::Status CheckWatch(const v1::WatchCompressionJobRequest& request);
 // "compressionJobs/{id}", with an id that a job can have.
 absl::Status CheckName(std::string_view name);
 
+// Every calibration source of a recipe, those of a study among them, with its field's path. The recipe outlives them.
+struct RecipeSource {
+  std::string field;
+  const v1::CalibrationSource* source;
+};
+std::vector<RecipeSource> SourcesOf(const v1::Recipe& recipe);
+
 // Every URI of a recipe with its field path.
 struct RecipeUri {
   std::string field;

@@ -173,11 +173,10 @@ absl::Status CheckTokenizer(storage::ObjectStore& store, const std::string& uri,
 }
 
 absl::Status CheckTextBegins(storage::ObjectStore& store, const std::string& uri, const arch::ArchSpec& spec,
-                             const v1::Calibration& calibration) {
+                             const std::vector<std::string>& sources) {
   std::vector<FieldViolation> violations;
-  for (int i = 0; i < calibration.sources_size(); ++i) {
-    if (!calibration.sources(i).has_self_generated()) continue;
-    violations.push_back({absl::StrCat("recipe.calibration.sources[", i, "].self_generated"),
+  for (const std::string& source : sources) {
+    violations.push_back({absl::StrCat(source, ".self_generated"),
                           "the model has no token to begin a text with: neither generation_config.json nor config.json "
                           "has a bos_token_id; use prefix_generated, or text"});
   }

@@ -8,7 +8,6 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "calipress/v1/calibration.pb.h"
 #include "compress/arch/arch.h"
 #include "compress/checkpoint/compressed_tensors.h"
 #include "compress/storage/object_store.h"
@@ -34,8 +33,8 @@ absl::StatusOr<SourceModel> InspectModel(storage::ObjectStore& store, const std:
 // For jobs that tokenize text: tokenizer.json must be there and name no id beyond the embedding's rows.
 absl::Status CheckTokenizer(storage::ObjectStore& store, const std::string& uri, const arch::ArchSpec& spec);
 
-// For self_generated sources: the model must name the token that its texts begin with. Names the fields.
+// For self_generated sources, named by their fields: the model must name the token that its texts begin with.
 absl::Status CheckTextBegins(storage::ObjectStore& store, const std::string& uri, const arch::ArchSpec& spec,
-                             const v1::Calibration& calibration);
+                             const std::vector<std::string>& sources);
 
 }  // namespace calipress::api

@@ -96,11 +96,12 @@ def test_keeping_none_leaves_tables_alone(tmp_path, recipe_file):
         "study.csv", "study.json", "study.md", "study.yaml", "study_runs.csv"]
 
 
-def test_the_original_activations_serve_all_runs(tmp_path, recipe_file):
+@pytest.mark.parametrize("kept", ["awq", "wanda"])
+def test_the_original_activations_serve_all_runs(tmp_path, recipe_file, kept):
     """Runs that are solved for from one pass give what each gives alone."""
     methods = ("[{name: gptq, steps: [{gptq: {group_size: 64}}]}, {name: wanda, steps: [{wanda: {}}]}, "
                "{name: awq, steps: [{awq: {group_size: 64}}]}]")
-    path = recipe_file(study(methods, draws=1, more="  keep: awq/sampled/0\npropagation: original\n"))
+    path = recipe_file(study(methods, draws=1, more=f"  keep: {kept}/sampled/0\npropagation: original\n"))
     calipress("run", MODEL, tmp_path / "out", "--recipe", path, "--workers", 2, "--threads-per-worker", 1, check=0)
     told = {run["name"]: run for run in report(tmp_path / "out")["runs"]}
     assert report(tmp_path / "out")["repeat_equal"] is True
@@ -108,7 +109,7 @@ def test_the_original_activations_serve_all_runs(tmp_path, recipe_file):
               check=0)
     assert digest(tmp_path / "alone") == digest(tmp_path / "out")
     alone = json.loads((tmp_path / "alone" / "report.json").read_text())["evaluations"][0]["perplexity"]
-    assert alone == perplexity(told["awq/sampled/0"])
+    assert alone == perplexity(told[f"{kept}/sampled/0"])
 
 
 def test_a_stage_that_fails_ends_the_run_alone(tmp_path, recipe_file):
@@ -136,6 +137,20 @@ def test_a_stage_that_fails_ends_the_run_alone(tmp_path, recipe_file):
     assert "0 of 4 runs ended well" in (tmp_path / "out" / "study.md").read_text()
 
 
+def test_numbers_that_break_while_the_model_writes_end_the_job(tmp_path, recipe_file):
+    """Only the last stage sees the logits: the others wait for what it writes, and must not wait for ever."""
+    broken = tmp_path / "broken"
+    shutil.copytree(MODEL, broken)
+    weights = load_file(broken / "model.safetensors")
+    weights["model.layers.2.self_attn.v_proj.weight"][0] = 3e38
+    save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
+    text = study("[{name: wanda, steps: [{wanda: {}}]}]", draws=1)
+    path = recipe_file(text.replace(f'text: {{uri: "{CALIBRATION}"}}', "self_generated: {}"))
+    ended = calipress("run", broken, tmp_path / "out", "--recipe", path, "--workers", 2, "--threads-per-worker", 1, check=1,
+                      timeout=120)
+    assert "NaN" in ended.stderr, ended.stderr
+
+
 def test_the_best_is_one_that_ended_well(tmp_path, recipe_file):
     """Inputs whose squares overflow: GPTQ fails in the middle stage, and what the last one measures meanwhile, with
     that stage's blocks as they were, would be the best figure of all."""
@@ -145,7 +160,9 @@ def test_the_best_is_one_that_ended_well(tmp_path, recipe_file):
     weights["model.layers.2.mlp.up_proj.weight"][0] *= 1e20
     weights["model.layers.2.mlp.down_proj.weight"][:, 0] *= 1e-20
     save_file(weights, scaled / "model.safetensors", metadata={"format": "pt"})
-    methods = "[{name: gptq, steps: [{gptq: {bits: 8, group_size: 64}}]}, {name: rtn, steps: [{rtn: {bits: 4, group_size: 64}}]}]"
+    methods = ("[{name: gptq, steps: [{gptq: {bits: 8, group_size: 64}}]}, "
+               "{name: owl, steps: [{wanda: {sparsity: 0.5, owl: {}}}]}, "
+               "{name: rtn, steps: [{rtn: {bits: 4, group_size: 64}}]}]")
     for keep, kept in (("best", "rtn/sampled/0"), ("gptq/sampled/0", None)):
         out = tmp_path / keep.replace("/", "-")
         path = recipe_file(study(methods, draws=1, more=f"  keep: {keep}\n").replace("scored_tokens: 128",
@@ -153,6 +170,8 @@ def test_the_best_is_one_that_ended_well(tmp_path, recipe_file):
         calipress("run", scaled, out, "--recipe", path, "--workers", 3, "--threads-per-worker", 1, check=0, timeout=120)
         told = report(out)
         assert "layers.2" in next(run for run in told["runs"] if run["name"] == "gptq/sampled/0")["error"]
+        # Ratios are of all blocks: every stage hears that one has none.
+        assert "outliers" in next(run for run in told["runs"] if run["name"] == "owl/sampled/0")["error"]
         assert told.get("kept") == kept
         assert (out / "config.json").exists() == (kept is not None)
         assert ("failed; no run is kept" in (out / "report.json").read_text()) == (kept is None)

@@ -205,12 +205,18 @@ TEST(UriArgumentTest, EveryUriOfARecipe) {
   recipe.mutable_calibration()->add_sources()->mutable_token_ids()->set_uri("i.npy");
   recipe.mutable_evaluation()->add_perplexity()->set_uri("e.txt");
   recipe.mutable_evaluation()->set_reference("m");
+  recipe.mutable_calibration()->add_sources()->mutable_prefix_generated()->mutable_prefixes()->set_uri("p.jsonl");
+  recipe.mutable_evaluation()->add_multiple_choice()->set_uri("q.jsonl");
+  recipe.mutable_study()->add_sources()->add_sources()->mutable_instructions()->set_uri("c.jsonl");
   MakeUrisAbsolute(&recipe);
   const std::string here = fs::current_path().string() + "/";
   EXPECT_EQ(recipe.calibration().sources(0).text().uri(), here + "t.jsonl");
   EXPECT_EQ(recipe.calibration().sources(1).token_ids().uri(), here + "i.npy");
   EXPECT_EQ(recipe.evaluation().perplexity(0).uri(), here + "e.txt");
   EXPECT_EQ(recipe.evaluation().reference(), here + "m");
+  EXPECT_EQ(recipe.calibration().sources(2).prefix_generated().prefixes().uri(), here + "p.jsonl");
+  EXPECT_EQ(recipe.evaluation().multiple_choice(0).uri(), here + "q.jsonl");
+  EXPECT_EQ(recipe.study().sources(0).sources(0).instructions().uri(), here + "c.jsonl");
   v1::Recipe empty;
   MakeUrisAbsolute(&empty);
   EXPECT_FALSE(empty.has_calibration() || empty.has_evaluation());

@@ -139,6 +139,15 @@ TEST(Sampler, TemperatureZeroTakesTheLikeliestAndOfEqualsTheLowest) {
   EXPECT_EQ(Pick(request, {0.5f, 0.6f, 0.5f, 0.5f}, {}, 2, 0.99), 3);
 }
 
+// By whose inverse nothing can be multiplied any more.
+TEST(Sampler, TinyTemperaturesTakeTheLikeliest) {
+  for (const double temperature : {1e-40, 1e-9}) {
+    GenerationRequest request;
+    request.initial_temperature = request.final_temperature = temperature;
+    EXPECT_EQ(Pick(request, {0.5f, 2.0f, -1.0f, 1.0f}, {}, 0, 0.9), 1) << temperature;
+  }
+}
+
 TEST(Sampler, FirstTokensAreAmongThose) {
   GenerationRequest request;
   request.first_ids = {7, 3};

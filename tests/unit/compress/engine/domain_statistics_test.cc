@@ -84,6 +84,15 @@ TEST(Mixing, NormalizedTracesDoNotDependOnTheScale) {
                             unit(Gather(larger, Plan(0.5), 3).second_moment), 1e-2, 1e-2));
 }
 
+// A source may have given nothing: the others have all of the weight.
+TEST(Mixing, ADomainWithoutTokensChangesNothing) {
+  const at::Tensor x = Activations();
+  for (const bool normalize : {false, true}) {
+    const MixingPlan empty = {.spans = {{0, 0}, {7, 1}}, .weights = {0.5, 0.5}, .normalize_trace = normalize};
+    EXPECT_TRUE(at::allclose(Gather(x, empty, 3).second_moment, Gather(x, MixingPlan(), 3).second_moment, 1e-5, 1e-4));
+  }
+}
+
 TEST(Mixing, ShareOfOneRankBeginsWhereItsSequencesDo) {
   const at::Tensor x = Activations();
   const MixingPlan plan = Plan(0.4);

@@ -29,7 +29,7 @@ calibration:
   seed: 18446744073709551615
 steps:
   - targets: ["re:.*mlp\\..*_proj$"]
-    ignore: [lm_head, "yes", "12", "null", "ünï"]
+    ignore: [lm_head, "yes", "12", "null", "ünï", "🙂"]
     gptq: {bits: 3, group_size: -1, symmetric: false, damping: 0.007, on_numeric_failure: fail}
   - rtn: {}
 output: {format: compressed-tensors, max_shard_bytes: 5000000000}
