@@ -114,7 +114,10 @@ struct ActiveRun {
   double seconds = 0.0;
 };
 
-std::string TokensKey(const recipe::StudyRun& run) { return absl::StrCat(run.source, "/", run.draw); }
+// The repeated run has a draw of its own, made again from the same seed.
+std::string TokensKey(const recipe::StudyRun& run) {
+  return absl::StrCat(run.source, "/", run.draw, run.repeat ? "/repeat" : "");
+}
 
 using Batch = std::vector<std::unique_ptr<ActiveRun>>;
 

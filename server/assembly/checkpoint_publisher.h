@@ -15,8 +15,8 @@ namespace calipress::assembly {
 //   recipe.yaml  report.json  report.html  calibration_ids.npy  imatrix.gguf (where the recipe asks for it)
 //   config.json                                      <- last
 //
-// A study adds study.csv, study_runs.csv, study.json, study.md and study.yaml; one that keeps no run publishes these,
-// report.html and report.json alone.
+// A study adds study.csv, study_comparisons.csv, study_runs.csv, study.json, study.md and study.yaml; one that keeps no
+// run publishes these, report.html and report.json alone.
 //
 // A loader starts at config.json, so that it finds a whole checkpoint or none. Weights are moved, never read.
 // Thread-safe as far as the store is; `store` outlives it.
