@@ -4,10 +4,10 @@
 #include "absl/strings/str_cat.h"
 #include "compress/base/error.h"
 #include "compress/base/status_macros.h"
+#include "compress/base/utf8.h"
 #include "compress/calibration/documents.h"
 #include "compress/calibration/id_range.h"
 #include "compress/calibration/source.h"
-#include "compress/base/utf8.h"
 #include "compress/recipe/data_kind.h"
 
 namespace calipress::calibration {

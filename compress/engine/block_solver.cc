@@ -5,6 +5,7 @@
 #include <ATen/ops/sum.h>
 #include "absl/strings/str_join.h"
 #include "compress/base/error.h"
+#include "compress/base/freed_memory.h"
 #include "compress/base/log.h"
 #include "compress/base/metrics.h"
 #include "compress/base/status_macros.h"
@@ -223,6 +224,7 @@ absl::Status BlockSolver::Solve(int input) {
   CALIPRESS_RETURN_IF_ERROR(context_.cancellation.status());
   CALIPRESS_RETURN_IF_ERROR(TakeStatistics(input));
   TimedActivity timed(context_.activities, Activity::kSolve);
+  ReturnFreedMemory();  // of the forward
   // Two rounds: what prunes goes before what quantizes, wherever the recipe has it.
   for (const bool prunes : {true, false}) {
     for (int step = 0; step < methods_.count(); ++step) {
@@ -232,6 +234,8 @@ absl::Status BlockSolver::Solve(int input) {
   }
   for (Work& work : works) Finish(input, work);
   statistics_[input] = {};
+  works.clear();
+  ReturnFreedMemory();  // of the solve
   return absl::OkStatus();
 }
 
