@@ -65,4 +65,9 @@ void RunningStage::OnRunFinished(const worker::v1::FinishedRun& run) {
   *state_.add_finished_runs() = run;
 }
 
+void RunningStage::OnRunKept(const worker::v1::KeptRun& run) {
+  std::lock_guard lock(mutex_);
+  *state_.add_kept_runs() = run;
+}
+
 }  // namespace calipress::worker
