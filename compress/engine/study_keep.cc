@@ -44,9 +44,7 @@ absl::StatusOr<std::vector<v1::RunReport>> EndedWell(StageContext& context, cons
 void WarnOfMissing(StageContext& context, const std::vector<v1::RunReport>& well) {
   const v1::Study& study = context.recipe().study();
   const auto any = [&](auto matches) { return std::any_of(well.begin(), well.end(), matches); };
-  const auto warn = [&](const auto&... parts) {
-    context.outcome.add_warnings(absl::StrCat("study.keep: ", parts...));
-  };
+  const auto warn = [&](const auto&... parts) { context.outcome.add_warnings(absl::StrCat("study.keep: ", parts...)); };
   for (const std::string& entry : study.keep()) {
     if (entry == recipe::kKeepBest) {
       if (well.empty()) warn("no run of the study ended well; none is kept");
@@ -165,7 +163,8 @@ absl::Status KeepAlone(StageContext& context, const FinishedStudy& study, const 
 }
 
 // One of several. Only its shards, ids and the like stay.
-absl::Status KeepBeside(StageContext& context, const FinishedStudy& study, const StudyRun& run, KeptObserver& observer) {
+absl::Status KeepBeside(StageContext& context, const FinishedStudy& study, const StudyRun& run,
+                        KeptObserver& observer) {
   worker::v1::Assignment assignment = OfRun(context, study, run);
   // Of a run that is kept alone.
   assignment.clear_finished_blocks();
@@ -214,8 +213,7 @@ absl::Status KeepRuns(StageContext& context, const FinishedStudy& study) {
   if (chosen.empty()) return absl::OkStatus();
   PhaseSums sums;
   CALIPRESS_RETURN_IF_ERROR(RunPhase(context, kKeepPhase, [&] {
-    return chosen.size() == 1 ? KeepAlone(context, study, *chosen.front())
-                              : KeepSeveral(context, study, chosen, sums);
+    return chosen.size() == 1 ? KeepAlone(context, study, *chosen.front()) : KeepSeveral(context, study, chosen, sums);
   }));
   sums.Tell(kKeepPhase, context.observer);
   for (const StudyRun* run : chosen) context.outcome.add_kept_runs(run->name);

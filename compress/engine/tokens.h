@@ -15,8 +15,9 @@ namespace calipress::engine {
 // The model's own.
 absl::StatusOr<std::unique_ptr<tokenizer::Tokenizer>> OpenTokenizer(StageContext& context);
 
-// Rank 0 makes (or reads again) the calibration ids, leaves them at `place`, and tells every rank their shape. `ids` is defined on rank 0 alone: int64 [sequences, length] on the stage's device. Replicas have their share
-// of the sequences each, with its ids.
+// Rank 0 makes (or reads again) the calibration ids, leaves them at `place`, and tells every rank their shape. `ids` is
+// defined on rank 0 alone: int64 [sequences, length] on the stage's device. Replicas have their share of the sequences
+// each, with its ids.
 struct SharedTokens {
   MicroBatches batches;  // of the sequences that pass through this rank
   at::Tensor ids;

@@ -11,6 +11,11 @@
 namespace calipress::report {
 namespace {
 
+// RunReport.checkpoint of a run that is kept alone.
+constexpr char kOutputItself[] = ".";
+
+std::string Path(const std::string& text) { return absl::StrCat("<span class=\"path\">", Escaped(text), "</span>"); }
+
 template <typename Entry>
 bool Sweeps(const google::protobuf::RepeatedPtrField<Entry>& entries) {
   return std::any_of(entries.begin(), entries.end(), [](const Entry& entry) { return entry.has_domain_weight(); });
@@ -99,14 +104,22 @@ std::string ComparisonsTable(const v1::StudyReport& study) {
   return absl::StrCat("<h3>Methods against each other</h3>\n", table.Render());
 }
 
+std::string CheckpointsTable(const v1::StudyReport& study) {
+  HtmlTable table({{"run"}, {"folder"}});
+  for (const v1::RunReport& run : study.runs()) {
+    if (run.checkpoint().empty() || run.checkpoint() == kOutputItself) continue;
+    table.Add({Path(run.name()), Path(run.checkpoint())});
+  }
+  if (table.empty()) return "";
+  return absl::StrCat("<h3>Checkpoints</h3>\n", table.Render());
+}
+
 std::string RunsTable(const v1::StudyReport& study) {
   constexpr size_t kShownDigest = 12;
   HtmlTable table({{"run"}, {"mean relative error", true}, {"time", true}, {"blocks' SHA-256"}, {"failed"}});
   for (const v1::RunReport& run : study.runs()) {
-    table.Add({absl::StrCat("<span class=\"path\">", Escaped(run.name()), "</span>"), Fixed(run.relative_error(), 5),
-               FormatSeconds(run.seconds()),
-               absl::StrCat("<span class=\"path\">", Escaped(run.fingerprint().substr(0, kShownDigest)), "</span>"),
-               Escaped(run.error())});
+    table.Add({Path(run.name()), Fixed(run.relative_error(), 5), FormatSeconds(run.seconds()),
+               Path(run.fingerprint().substr(0, kShownDigest)), Escaped(run.error())});
   }
   if (table.empty()) return "";
   return absl::StrCat("<h3>Runs</h3>\n", table.Render());
@@ -116,16 +129,16 @@ std::string RunsTable(const v1::StudyReport& study) {
 
 std::string StudySection(const v1::StudyReport& study) {
   std::string facts;
-  if (!study.kept().empty()) {
-    absl::StrAppend(&facts, "<p>The checkpoint is that of run <span class=\"path\">", Escaped(study.kept()),
-                    "</span>.</p>\n");
+  for (const v1::RunReport& run : study.runs()) {
+    if (run.checkpoint() != kOutputItself) continue;
+    absl::StrAppend(&facts, "<p>The checkpoint is that of run ", Path(run.name()), ".</p>\n");
   }
   if (study.has_repeat_equal()) {
     absl::StrAppend(&facts, study.repeat_equal() ? "<p>The first run, done twice, gave the same bytes.</p>\n"
                                                  : "<p>The first run, done twice, gave other bytes.</p>\n");
   }
-  return Section(
-      "Study", absl::StrCat(facts, BoxPlot(study), StatisticsTable(study), ComparisonsTable(study), RunsTable(study)));
+  return Section("Study", absl::StrCat(facts, BoxPlot(study), StatisticsTable(study), ComparisonsTable(study),
+                                       CheckpointsTable(study), RunsTable(study)));
 }
 
 }  // namespace calipress::report

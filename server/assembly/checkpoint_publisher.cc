@@ -1,8 +1,6 @@
 #include "server/assembly/checkpoint_publisher.h"
 
 #include <algorithm>
-#include <map>
-#include <set>
 #include <string>
 #include <utility>
 
@@ -36,11 +34,6 @@ absl::StatusOr<Checkpoint> OwnCheckpoint(storage::ObjectStore& store, const v1::
   }
   parts.imatrix = storage::JoinUri(fleet::AttemptStaging(job, job.attempt()), fleet::kImatrixFile);
   return DesignCheckpoint(store, fleet::StagingRoot(job), alone, /*folder=*/"", report, std::move(parts));
-}
-
-absl::Status DeleteIfEmpty(storage::ObjectStore& store, const std::string& folder) {
-  CALIPRESS_ASSIGN_OR_RETURN(const auto objects, store.List(folder));
-  return objects.empty() ? store.DeleteFolder(folder) : absl::OkStatus();
 }
 
 absl::Status SweepOutput(storage::ObjectStore& store, const v1::CompressionJob& job) {

@@ -84,8 +84,8 @@ absl::StatusOr<std::vector<Checkpoint>> KeptCheckpoints(storage::ObjectStore& st
   for (const std::string& name : report.study().kept()) {
     const auto run = runs.find(name);
     if (run == runs.end()) return DefectError(absl::StrCat("the study has no run '", name, "'"));
-    const auto written = std::find_if(kept.begin(), kept.end(),
-                                      [&](const KeptRun& one) { return one.index() == run->second.index; });
+    const auto written =
+        std::find_if(kept.begin(), kept.end(), [&](const KeptRun& one) { return one.index() == run->second.index; });
     if (written == kept.end()) return DefectError(absl::StrCat("run ", name, " is to be kept, and no worker wrote it"));
     CALIPRESS_ASSIGN_OR_RETURN(checkpoints.emplace_back(),
                                OneCheckpoint(store, job, run->second, *written, report.source_bytes()));

@@ -69,8 +69,7 @@ absl::Status MoveOnce(storage::ObjectStore& store, const std::string& staged, co
 }
 
 absl::Status WriteReport(storage::ObjectStore& store, const v1::CompressionJob& job, const v1::Report& report) {
-  CALIPRESS_RETURN_IF_ERROR(
-      store.WriteAll(storage::JoinUri(job.output(), kPageFile), report::ReportPage(job, report)));
+  CALIPRESS_RETURN_IF_ERROR(store.WriteAll(storage::JoinUri(job.output(), kPageFile), report::ReportPage(job, report)));
   CALIPRESS_ASSIGN_OR_RETURN(const std::string json, MessageJson(report));
   return store.WriteAll(storage::JoinUri(job.output(), kReportFile), json);
 }
@@ -143,12 +142,12 @@ absl::StatusOr<bool> AlreadyPut(storage::ObjectStore& store, const Publication& 
   return true;
 }
 
+}  // namespace
+
 absl::Status DeleteIfEmpty(storage::ObjectStore& store, const std::string& folder) {
   CALIPRESS_ASSIGN_OR_RETURN(const auto objects, store.List(folder));
   return objects.empty() ? store.DeleteFolder(folder) : absl::OkStatus();
 }
-
-}  // namespace
 
 std::set<std::string> Publication::Files() const {
   Names files(sets.begin(), sets.end());
@@ -171,9 +170,8 @@ absl::Status Put(storage::ObjectStore& store, const Publication& publication, v1
   CALIPRESS_RETURN_IF_ERROR(CheckForeign(store, publication, earlier));
   std::vector<std::vector<ShardPlace>> places;
   for (const Checkpoint& checkpoint : publication.checkpoints) {
-    CALIPRESS_ASSIGN_OR_RETURN(
-        places.emplace_back(),
-        LocateShards(store, checkpoint.job.output(), checkpoint.shards, checkpoint.expected));
+    CALIPRESS_ASSIGN_OR_RETURN(places.emplace_back(),
+                               LocateShards(store, checkpoint.job.output(), checkpoint.shards, checkpoint.expected));
   }
   Names files = publication.Files();
   files.insert(earlier.begin(), earlier.end());
@@ -181,8 +179,7 @@ absl::Status Put(storage::ObjectStore& store, const Publication& publication, v1
     CALIPRESS_RETURN_IF_ERROR(checkpoint::WriteMarker(store, root, {files.begin(), files.end()}));
   }
   for (const std::string& set : publication.sets) {
-    CALIPRESS_RETURN_IF_ERROR(
-        MoveOnce(store, storage::JoinUri(root, set), storage::JoinUri(job.output(), set)));
+    CALIPRESS_RETURN_IF_ERROR(MoveOnce(store, storage::JoinUri(root, set), storage::JoinUri(job.output(), set)));
   }
   for (const auto& [name, text] : publication.tables) {
     CALIPRESS_RETURN_IF_ERROR(store.WriteAll(storage::JoinUri(job.output(), name), text));
@@ -205,8 +202,8 @@ absl::Status Put(storage::ObjectStore& store, const Publication& publication, v1
 absl::Status TakeBack(storage::ObjectStore& store, const v1::CompressionJob& job) {
   CALIPRESS_ASSIGN_OR_RETURN(auto marker, checkpoint::ReadMarker(store, fleet::StagingRoot(job)));
   if (!marker) return absl::OkStatus();
-  const bool checkpoint = std::find(marker->begin(), marker->end(), kConfigFile) != marker->end();
-  const std::string last = storage::JoinUri(job.output(), checkpoint ? kConfigFile : kReportFile);
+  const bool has_config = std::find(marker->begin(), marker->end(), kConfigFile) != marker->end();
+  const std::string last = storage::JoinUri(job.output(), has_config ? kConfigFile : kReportFile);
   CALIPRESS_ASSIGN_OR_RETURN(const bool whole, store.Exists(last));
   if (whole) {
     LogWarning("the result in the output of a job that did not succeed is left as it is",

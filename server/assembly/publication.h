@@ -33,6 +33,9 @@ struct Publication {
 // OUTPUT_EXISTS where files that are not the job's are in the way.
 absl::Status Put(storage::ObjectStore& store, const Publication& publication, v1::Report* report);
 
+// A folder in which no file is left.
+absl::Status DeleteIfEmpty(storage::ObjectStore& store, const std::string& folder);
+
 // Takes back what a publication that did not come to its end has put into the output.
 absl::Status TakeBack(storage::ObjectStore& store, const v1::CompressionJob& job);
 

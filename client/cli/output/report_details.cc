@@ -129,7 +129,11 @@ std::string StudyText(const v1::StudyReport& study) {
   if (study.has_repeat_equal()) {
     absl::StrAppend(&text, "the first run, done twice, gave ", study.repeat_equal() ? "the same" : "other", " bytes\n");
   }
-  if (!study.kept().empty()) absl::StrAppend(&text, "kept      ", OneLine(study.kept()), "\n");
+  for (const v1::RunReport& run : study.runs()) {
+    if (run.checkpoint().empty()) continue;
+    const std::string place = run.checkpoint() == "." ? "the output itself" : run.checkpoint();
+    absl::StrAppend(&text, "kept      ", OneLine(run.name()), " (", OneLine(place), ")\n");
+  }
   return text;
 }
 
