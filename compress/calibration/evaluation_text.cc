@@ -7,7 +7,7 @@
 #include "compress/calibration/documents.h"
 #include "compress/calibration/id_range.h"
 #include "compress/calibration/source.h"
-#include "compress/calibration/utf8.h"
+#include "compress/base/utf8.h"
 #include "compress/recipe/data_kind.h"
 
 namespace calipress::calibration {

@@ -7,7 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "compress/base/error.h"
-#include "compress/calibration/utf8.h"
+#include "compress/base/utf8.h"
 #include "nlohmann/json.hpp"
 
 namespace calipress::calibration {

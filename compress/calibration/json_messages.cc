@@ -4,7 +4,7 @@
 #include "compress/base/error.h"
 #include "compress/base/status_macros.h"
 #include "compress/calibration/json_field.h"
-#include "compress/calibration/utf8.h"
+#include "compress/base/utf8.h"
 #include "nlohmann/json.hpp"
 
 namespace calipress::calibration {

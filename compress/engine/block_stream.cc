@@ -28,10 +28,12 @@ absl::StatusOr<std::unique_ptr<BlockStream>> BlockStream::Create(StageContext& c
 absl::StatusOr<std::vector<std::unique_ptr<model::Block>>> BlockStream::NextWindow() {
   std::vector<std::unique_ptr<model::Block>> window;
   first_ = after_;
+  // Only a stage behind this one gains by whole windows: it starts with the first micro-batch.
+  const bool alone = context_.first() && context_.last();
   int64_t bytes = 0;
   for (; after_ < context_.assignment.end_block(); ++after_) {
     bytes += bytes_(after_);
-    if (!window.empty() && bytes > context_.environment.memory_budget) break;
+    if (!window.empty() && (alone || bytes > context_.environment.memory_budget)) break;
     CALIPRESS_ASSIGN_OR_RETURN(model::Block block, blocks_.Next());
     window.push_back(std::make_unique<model::Block>(std::move(block)));
   }

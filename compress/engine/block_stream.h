@@ -17,6 +17,7 @@ namespace calipress::engine {
 
 // The calibration set on its way through this stage's blocks as the source has them, whatever an earlier attempt has
 // finished: micro-batches stream through as many blocks at once as the memory budget holds, and on to the next stage.
+// Where there is none, one block at a time.
 // Used from one thread, and without gradients.
 class BlockStream {
  public:
@@ -24,7 +25,8 @@ class BlockStream {
   static absl::StatusOr<std::unique_ptr<BlockStream>> Create(StageContext& context, const SharedTokens& tokens,
                                                              std::function<int64_t(int64_t block)> bytes);
 
-  // Reads the next blocks: as many as fit the budget, at least one; none: all have been streamed through.
+  // Reads the next blocks: as many as fit the budget, at least one, and one where there is no other stage; none: all
+  // have been streamed through.
   absl::StatusOr<std::vector<std::unique_ptr<model::Block>>> NextWindow();
 
   // Sends every micro-batch through the window. `forward(i, hidden)` is what leaves its block i, undefined where nobody

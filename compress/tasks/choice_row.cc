@@ -4,7 +4,7 @@
 #include "absl/strings/str_join.h"
 #include "compress/base/error.h"
 #include "compress/base/status_macros.h"
-#include "compress/calibration/utf8.h"
+#include "compress/base/utf8.h"
 #include "nlohmann/json.hpp"
 
 namespace calipress::tasks {
@@ -18,7 +18,7 @@ constexpr size_t kMostChoices = 256;
 absl::Status LineError(const std::string& message) { return UserError(reason::kInvalidCalibrationData, message); }
 
 absl::StatusOr<Json> ParseLine(std::string_view line) {
-  const size_t invalid = calibration::FindInvalidUtf8(line);
+  const size_t invalid = FindInvalidUtf8(line);
   if (invalid != std::string_view::npos) return LineError(absl::StrCat("not valid UTF-8 at byte ", invalid + 1));
   // Nothing that is looked at lies deeper, and what does must not make a deep tree.
   const auto shallow = [](int depth, Json::parse_event_t, Json&) { return depth < 4; };

@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "compress/base/error.h"
 #include "compress/base/status_macros.h"
+#include "compress/base/utf8.h"
 #include "compress/tokenizer/tokenizers_abi.h"
 #include "nlohmann/json.hpp"
 
@@ -25,9 +26,7 @@ std::string Take(CalipressTokenizersBytes bytes) {
 }
 
 std::string TakeShown(CalipressTokenizersBytes bytes) {
-  std::string text = Take(bytes);
-  if (text.size() > kShownBytes) text = absl::StrCat(text.substr(0, kShownBytes), " ...");
-  return text;
+  return BoundedText(Take(bytes), kShownBytes);
 }
 
 absl::Status Corrupt(const std::string& message) { return PreconditionError(reason::kSourceModelCorrupt, message); }

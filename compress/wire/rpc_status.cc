@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "compress/base/error.h"
+#include "compress/base/utf8.h"
 #include "google/rpc/error_details.pb.h"
 
 namespace calipress {
@@ -11,7 +12,7 @@ namespace calipress {
 google::rpc::Status ToRpcStatus(const absl::Status& status) {
   google::rpc::Status rpc;
   rpc.set_code(static_cast<int>(status.code()));
-  rpc.set_message(std::string(status.message()));
+  rpc.set_message(BoundedText({status.message().data(), status.message().size()}));
   if (status.ok()) return rpc;
   google::rpc::ErrorInfo info;
   info.set_reason(ErrorReason(status));
@@ -23,8 +24,8 @@ google::rpc::Status ToRpcStatus(const absl::Status& status) {
     google::rpc::BadRequest bad_request;
     for (const FieldViolation& violation : violations) {
       auto* field = bad_request.add_field_violations();
-      field->set_field(violation.field);
-      field->set_description(violation.description);
+      field->set_field(BoundedText(violation.field));
+      field->set_description(BoundedText(violation.description));
     }
     rpc.add_details()->PackFrom(bad_request);
   }

@@ -1,9 +1,14 @@
 #include "server/api/error_mapping.h"
 
+#include <algorithm>
+#include <string>
+#include <string_view>
+
 #include "absl/strings/str_cat.h"
 #include "compress/base/digest.h"
 #include "compress/base/error.h"
 #include "compress/base/log.h"
+#include "compress/base/utf8.h"
 #include "compress/wire/rpc_status.h"
 #include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"
@@ -17,47 +22,25 @@ constexpr size_t kViolationBytes = 300;
 constexpr size_t kAllViolationsBytes = 2200;
 constexpr int64_t kRetrySeconds = 1;
 
-// Bytes of the UTF-8 sequence that starts at `at`, 0 where none does.
-size_t SequenceLength(std::string_view text, size_t at) {
-  const auto byte = [&](size_t i) { return static_cast<unsigned char>(text[i]); };
-  const unsigned char first = byte(at);
-  if (first < 0x80) return 1;
-  const size_t length = first >= 0xC2 && first < 0xE0   ? 2
-                        : first >= 0xE0 && first < 0xF0 ? 3
-                        : first >= 0xF0 && first < 0xF5 ? 4
-                                                        : 0;
-  if (length == 0 || at + length > text.size()) return 0;
-  for (size_t i = 1; i < length; ++i) {
-    if ((byte(at + i) & 0xC0) != 0x80) return 0;
-  }
-  const unsigned char second = byte(at + 1);
-  // Overlong forms, surrogates, beyond U+10FFFF.
-  if ((first == 0xE0 && second < 0xA0) || (first == 0xED && second > 0x9F)) return 0;
-  if ((first == 0xF0 && second < 0x90) || (first == 0xF4 && second > 0x8F)) return 0;
-  return length;
-}
-
-// `cost` of a byte beyond ASCII: 3 where it is percent-encoded.
-std::string Cut(std::string_view text, size_t limit, size_t cost) {
-  std::string kept;
+// As BoundedText, where a byte beyond ASCII takes three: it is percent-encoded.
+std::string BoundedHeader(std::string_view text, size_t limit) {
   size_t used = 0;
-  for (size_t at = 0; at < text.size();) {
-    const size_t length = SequenceLength(text, at);
-    const size_t bytes = length > 1 ? length * cost : 1;
-    if (used + bytes > limit) return kept + "...";
-    kept += length == 0 ? std::string("?") : std::string(text.substr(at, length));
-    used += bytes;
-    at += std::max<size_t>(length, 1);
+  size_t at = 0;
+  while (at < text.size()) {
+    const size_t bytes = CharacterBytes(text.substr(at));
+    used += bytes > 1 ? 3 * bytes : 1;
+    if (used > limit) return BoundedText(text.substr(0, at)) + "...";
+    at += std::max<size_t>(bytes, 1);
   }
-  return kept;
+  return BoundedText(text);
 }
 
 google::rpc::BadRequest Bounded(const google::rpc::BadRequest& whole) {
   google::rpc::BadRequest bounded;
   size_t used = 0;
   for (const auto& violation : whole.field_violations()) {
-    const std::string field = Cut(violation.field(), kViolationBytes, 1);
-    const std::string description = Cut(violation.description(), kViolationBytes, 1);
+    const std::string field = BoundedText(violation.field(), kViolationBytes);
+    const std::string description = BoundedText(violation.description(), kViolationBytes);
     used += field.size() + description.size() + 8;
     auto* added = bounded.add_field_violations();
     if (used > kAllViolationsBytes) {
@@ -75,14 +58,12 @@ google::rpc::BadRequest Bounded(const google::rpc::BadRequest& whole) {
 
 }  // namespace
 
-std::string BoundedText(std::string_view text, size_t limit) { return Cut(text, limit, 1); }
-
 grpc::Status ToGrpcStatus(const absl::Status& status) {
   if (status.ok()) return grpc::Status::OK;
   const google::rpc::Status whole = ToRpcStatus(status);
   google::rpc::Status rpc;
   rpc.set_code(whole.code());
-  rpc.set_message(Cut(whole.message(), kMessageBytes, 3));
+  rpc.set_message(BoundedHeader(whole.message(), kMessageBytes));
   for (const google::protobuf::Any& detail : whole.details()) {
     google::rpc::BadRequest bad_request;
     google::rpc::ErrorInfo info;

@@ -1,8 +1,5 @@
 #pragma once
 
-#include <string>
-#include <string_view>
-
 #include <grpcpp/support/status.h>
 
 #include "absl/status/status.h"
@@ -16,8 +13,5 @@ namespace calipress::api {
 // Trailing metadata has 8 KB on most clients, and a status beyond that arrives as nothing but "too large": messages
 // and violations are cut to fit, and the last violation then says how many there are besides.
 grpc::Status ToGrpcStatus(const absl::Status& status);
-
-// Valid UTF-8 of at most `limit` bytes; what was cut off is marked by "...".
-std::string BoundedText(std::string_view text, size_t limit);
 
 }  // namespace calipress::api

@@ -8,10 +8,10 @@
 
 #include "absl/strings/str_cat.h"
 #include "compress/base/digest.h"
+#include "compress/base/utf8.h"
 #include "compress/recipe/recipe.h"
 #include "compress/recipe/uris.h"
 #include "compress/storage/object_store.h"
-#include "server/api/error_mapping.h"
 
 namespace calipress::api {
 namespace {

@@ -20,6 +20,9 @@ from llmcompressor.modifiers.quantization import GPTQModifier, QuantizationModif
 from transformers import AutoModelForCausalLM  # noqa: E402
 
 LINEARS = {"targets": ["Linear"], "ignore": ["lm_head"]}
+# The pruning modifiers append a dot to the name of a module that is itself a target: a plain "lm_head" would not be
+# ignored, and its weights be pruned too.
+PRUNED = {"targets": ["Linear"], "ignore": ["re:.*lm_head"]}
 
 
 def awq():
@@ -44,14 +47,14 @@ MODIFIERS = {
     "awq": awq,
     "smoothquant": smoothquant,
     "fp8-dynamic": lambda: QuantizationModifier(scheme="FP8_DYNAMIC", **LINEARS),
-    "wanda": lambda: WandaPruningModifier(sparsity=0.5, **LINEARS),
-    "wanda-2of4": lambda: WandaPruningModifier(sparsity=0.5, mask_structure="2:4", **LINEARS),
-    "wanda-60": lambda: WandaPruningModifier(sparsity=0.6, **LINEARS),
-    "wanda-70": lambda: WandaPruningModifier(sparsity=0.7, **LINEARS),
+    "wanda": lambda: WandaPruningModifier(sparsity=0.5, **PRUNED),
+    "wanda-2of4": lambda: WandaPruningModifier(sparsity=0.5, mask_structure="2:4", **PRUNED),
+    "wanda-60": lambda: WandaPruningModifier(sparsity=0.6, **PRUNED),
+    "wanda-70": lambda: WandaPruningModifier(sparsity=0.7, **PRUNED),
     "owl-wanda-70": lambda: WandaPruningModifier(sparsity=0.7, sparsity_profile="owl", owl_m=5, owl_lmbda=0.08,
-                                                 **LINEARS),
-    "sparsegpt": lambda: SparseGPTModifier(sparsity=0.5, **LINEARS),
-    "sparsegpt-2of4": lambda: SparseGPTModifier(sparsity=0.5, mask_structure="2:4", **LINEARS),
+                                                 **PRUNED),
+    "sparsegpt": lambda: SparseGPTModifier(sparsity=0.5, **PRUNED),
+    "sparsegpt-2of4": lambda: SparseGPTModifier(sparsity=0.5, mask_structure="2:4", **PRUNED),
 }
 
 

@@ -1,11 +1,23 @@
 #include "worker/session/running_stage.h"
 
 #include <chrono>
+#include <string>
 
 #include "compress/base/thread.h"
+#include "compress/base/utf8.h"
 #include "compress/wire/rpc_status.h"
 
 namespace calipress::worker {
+namespace {
+
+// A report with a malformed string would be refused as a whole, again and again.
+template <typename Texts>
+void Clean(Texts* texts) {
+  for (std::string& text : *texts) text = BoundedText(text);
+}
+
+}  // namespace
+
 RunningStage::RunningStage(StageExecutor* executor, worker::v1::Assignment assignment)
     : assignment_(std::move(assignment)) {
   state_.set_job_uid(assignment_.job_uid());
@@ -17,6 +29,7 @@ RunningStage::RunningStage(StageExecutor* executor, worker::v1::Assignment assig
     std::lock_guard lock(mutex_);
     if (outcome.ok()) *state_.mutable_outcome() = *std::move(outcome);
     *state_.mutable_outcome()->mutable_status() = ToRpcStatus(status);
+    Clean(state_.mutable_outcome()->mutable_warnings());
     changed_.notify_all();
   });
 }
@@ -47,7 +60,7 @@ void RunningStage::OnProgress(const std::string& phase, double fraction, const s
   std::lock_guard lock(mutex_);
   state_.set_phase(phase);
   state_.set_fraction(fraction);
-  state_.set_message(message);
+  state_.set_message(BoundedText(message));
 }
 
 void RunningStage::OnBlockFinished(const worker::v1::FinishedBlock& block) {
@@ -62,7 +75,9 @@ void RunningStage::OnPhaseFinished(const calipress::v1::PhaseReport& phase) {
 
 void RunningStage::OnRunFinished(const worker::v1::FinishedRun& run) {
   std::lock_guard lock(mutex_);
-  *state_.add_finished_runs() = run;
+  calipress::v1::RunReport& report = *(*state_.add_finished_runs() = run).mutable_report();
+  report.set_error(BoundedText(report.error()));
+  Clean(report.mutable_warnings());
 }
 
 void RunningStage::OnRunKept(const worker::v1::KeptRun& run) {

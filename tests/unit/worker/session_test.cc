@@ -86,6 +86,9 @@ class FakeExecutor : public StageExecutor {
     calipress::v1::PhaseReport phase;
     phase.set_name("calibration-tokens");
     observer.OnPhaseFinished(phase);
+    worker::v1::FinishedRun run;
+    run.mutable_report()->set_error("no token \xC3");
+    observer.OnRunFinished(run);
     std::shared_ptr<void> registration;
     if (!deaf_) {
       registration = cancellation.OnCancel([this] { changed_.notify_all(); });
@@ -108,6 +111,7 @@ class FakeExecutor : public StageExecutor {
     if (!end.ok()) return end;
     worker::v1::StageOutcome outcome;
     outcome.set_peak_memory_bytes(77);
+    outcome.add_warnings("in line \xFF");
     return outcome;
   }
 
@@ -215,6 +219,10 @@ TEST_F(SessionTest, ReportsTheWholeStageAndThenItsOutcomeUntilItIsTakenIn) {
   EXPECT_EQ(end.stage().outcome().status().code(), 0);
   EXPECT_EQ(end.stage().outcome().peak_memory_bytes(), 77);
   EXPECT_EQ(end.stage().finished_blocks_size(), 1) << "the last report has the blocks too";
+  SynchronizeRequest received;
+  ASSERT_TRUE(received.ParseFromString(end.SerializeAsString())) << "malformed strings make a report unreadable";
+  EXPECT_EQ(received.stage().outcome().warnings(0), "in line ?");
+  EXPECT_EQ(received.stage().finished_runs(0).report().error(), "no token ?");
   channel_.Forget();
   channel_.Await(IsIdle);
   EXPECT_EQ(outcomes, 3);

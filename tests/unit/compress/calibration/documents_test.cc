@@ -5,7 +5,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "compress/base/error.h"
-#include "compress/calibration/utf8.h"
 #include "tests/unit/compress/calibration/testing_files.h"
 
 namespace calipress::calibration {
@@ -105,19 +104,6 @@ TEST_F(DocumentsTest, RefusesALineWithoutEnd) {
   std::string lines;
   while (lines.size() < (66u << 20)) lines += std::string(1000, 'x') + "\n";
   EXPECT_THAT(ErrorOf("a.txt", lines), HasSubstr("separate documents with blank lines"));
-}
-
-TEST(FindInvalidUtf8, FollowsTheStandard) {
-  constexpr size_t kNone = std::string_view::npos;
-  EXPECT_EQ(FindInvalidUtf8(""), kNone);
-  EXPECT_EQ(FindInvalidUtf8("plain text of more than eight bytes"), kNone);
-  EXPECT_EQ(FindInvalidUtf8("\xC3\xA4 \xE2\x82\xAC \xF0\x9F\x98\x80 \xED\x9F\xBF \xEF\xBF\xBF \xF4\x8F\xBF\xBF"),
-            kNone);
-  EXPECT_EQ(FindInvalidUtf8("0123456789\xFF"), 10u);
-  for (const char* bad : {"\x80", "\xC0\x80", "\xC1\xBF", "\xC3", "\xE0\x9F\xBF", "\xE2\x82", "\xED\xA0\x80",
-                          "\xF0\x8F\xBF\xBF", "\xF4\x90\x80\x80", "\xF5\x80\x80\x80", "\xE2(\xA1", "\xF0\x9F\x98("}) {
-    EXPECT_EQ(FindInvalidUtf8(bad), 0u) << testing::PrintToString(bad);
-  }
 }
 
 }  // namespace

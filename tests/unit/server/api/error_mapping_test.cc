@@ -88,13 +88,5 @@ TEST(ToGrpcStatus, DefectsCarryAnIncidentAndOutagesAPause) {
   EXPECT_GE(outage[0].retry_delay().seconds(), 1);
 }
 
-TEST(BoundedText, CutsBetweenCharacters) {
-  EXPECT_EQ(BoundedText("abc", 3), "abc");
-  EXPECT_EQ(BoundedText("abcd", 3), "abc...");
-  EXPECT_EQ(BoundedText("ab\xE2\x82\xAC", 4), "ab...");
-  EXPECT_EQ(BoundedText("\xE2\x82", 9), "??");
-  EXPECT_EQ(BoundedText("\xC0\x80\xED\xA0\x80", 9), "?????");
-}
-
 }  // namespace
 }  // namespace calipress::api

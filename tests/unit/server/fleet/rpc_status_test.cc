@@ -34,6 +34,19 @@ TEST(RpcStatus, ComesBackTheSame) {
   EXPECT_TRUE(FromRpcStatus(ToRpcStatus(absl::OkStatus())).ok());
 }
 
+// A malformed string would make the whole message unreadable for who receives it.
+TEST(RpcStatus, TextIsMadeWellFormed) {
+  const google::rpc::Status rpc =
+      ToRpcStatus(ViolationsError(reason::kInvalidRecipe, {{"recipe.\xFF", "is \xC3"}, {"a\xE2\x82", "ok"}}));
+  google::rpc::Status received;
+  ASSERT_TRUE(received.ParseFromString(rpc.SerializeAsString()));
+  EXPECT_EQ(received.message().find('\xFF'), std::string::npos);
+  google::rpc::BadRequest bad_request;
+  ASSERT_TRUE(received.details(1).UnpackTo(&bad_request));
+  EXPECT_EQ(bad_request.field_violations(0).field(), "recipe.?");
+  EXPECT_EQ(bad_request.field_violations(0).description(), "is ?");
+}
+
 TEST(RpcStatus, WhatIsNotOursBecomesOurs) {
   google::rpc::Status rpc;
   rpc.set_code(4711);
