@@ -9,6 +9,7 @@
 #include <ATen/ops/zeros.h>
 #include "absl/strings/str_cat.h"
 #include "compress/base/status_macros.h"
+#include "compress/base/utf8.h"
 #include "compress/collective/group.h"
 #include "compress/engine/model_phases.h"
 #include "compress/engine/phase_sums.h"
@@ -177,6 +178,8 @@ absl::Status KeepBeside(StageContext& context, const FinishedStudy& study, const
       std::max(context.outcome.peak_memory_bytes(), of_run.outcome.peak_memory_bytes()));
   worker::v1::StageState state;
   *state.mutable_outcome() = std::move(of_run.outcome);
+  // A message with a malformed string could not be read again.
+  for (std::string& warning : *state.mutable_outcome()->mutable_warnings()) warning = BoundedText(warning);
   state.mutable_phases()->Add(observer.phases().begin(), observer.phases().end());
   const auto blocks = observer.blocks();
   for (const auto& [index, block] : blocks) *state.add_finished_blocks() = block;

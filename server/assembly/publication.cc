@@ -23,7 +23,7 @@ namespace calipress::assembly {
 namespace {
 
 using Names = std::set<std::string>;
-constexpr std::string_view kStagingFolder = "_calipress/";
+constexpr char kStagingFolder[] = "_calipress/";
 
 absl::Status OutputExists(const v1::CompressionJob& job, const std::string& name) {
   return PreconditionError(reason::kOutputExists,
