@@ -214,7 +214,8 @@ absl::Status TakeBack(storage::ObjectStore& store, const v1::CompressionJob& job
   std::stable_partition(marker->begin(), marker->end(),
                         [](const std::string& name) { return absl::EndsWith(name, kConfigFile); });
   for (const std::string& name : *marker) {
-    if (absl::StrContains(name, "..")) continue;
+    // A marker is a file: its names must not lead elsewhere.
+    if (absl::StrContains(absl::StrCat("/", name, "/"), "/../")) continue;
     const absl::Status status = store.Delete(storage::JoinUri(job.output(), name));
     if (!status.ok() && !absl::IsNotFound(status)) return status;
   }
