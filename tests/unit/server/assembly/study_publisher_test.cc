@@ -29,6 +29,7 @@ study:
   sources: [{name: web, sources: [{text: {uri: a.txt}}]}]
   draws: 2
   keep: best-of-each-method
+  repeat: false
 evaluation: {perplexity: [{name: t, uri: t.txt}]}
 )";
 
@@ -219,6 +220,7 @@ TEST_F(StudyPublisherTest, GoesOnAfterACrashAnywhereOrLeavesNothing) {
       ASSERT_TRUE(again.ok()) << again;
       EXPECT_EQ(Output(), Whole(folders));
 
+      if (changes % 3 != 0) continue;
       Stage(places);
       testing::CrashingStore dying(*store_, changes);
       v1::Report third = report_;
