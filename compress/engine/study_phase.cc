@@ -99,6 +99,9 @@ struct ActiveRun {
 // Runs of one source and draw have the same calibration tokens.
 std::string SetFile(const recipe::StudyRun& run) { return recipe::CalibrationSetFile(run.source, run.draw); }
 
+// The repeated run has a draw of its own, made again from the same seed.
+std::string TokensKey(const recipe::StudyRun& run) { return absl::StrCat(SetFile(run), run.repeat ? "/repeat" : ""); }
+
 using Batch = std::vector<std::unique_ptr<ActiveRun>>;
 
 // Runs that are solved for from one pass, at most: their files lie in the staging folder together.
@@ -195,18 +198,20 @@ absl::Status Study::MakeTokens() {
     for (const recipe::StudyRun* run : batch) {
       CALIPRESS_ASSIGN_OR_RETURN(const StepMethods methods, StepMethods::Make(run->recipe));
       ActiveRun active(context_, environment_, setting_, sums_, *run, runs_.size());
-      if (!NeedsTokens(active.context, methods) || tokens_.contains(SetFile(*run))) continue;
+      if (!NeedsTokens(active.context, methods) || tokens_.contains(TokensKey(*run))) continue;
       const std::string set = SetFile(*run);
       CalibrationPlace place;
-      if (!shared.empty()) place = {storage::JoinUri(shared, set), set};
-      if (sets_.contains(set)) active.assignment.set_calibration_ids_uri(place.ids_uri);
+      // The repeated run's set is compared with the one that is there.
+      const bool staged = !shared.empty() && !run->repeat;
+      if (staged) place = {storage::JoinUri(shared, set), set};
+      if (staged && sets_.contains(set)) active.assignment.set_calibration_ids_uri(place.ids_uri);
       Tokens made;
       made.status = TokensPhase(active.context, place, &made.shared);
-      if (made.status.ok() && !shared.empty()) sets_.insert(set);
+      if (made.status.ok() && staged) sets_.insert(set);
       // Rank 0 fails, and tells the others so: nobody has these tokens.
       if (!made.status.ok() && !EndsRunAlone(active.context, made.status)) return made.status;
       made.report = active.context.outcome.calibration();
-      tokens_[SetFile(*run)] = std::move(made);
+      tokens_[TokensKey(*run)] = std::move(made);
     }
   }
   return absl::OkStatus();
@@ -215,7 +220,7 @@ absl::Status Study::MakeTokens() {
 absl::Status Study::Prepare(ActiveRun& active) {
   CALIPRESS_ASSIGN_OR_RETURN(active.methods, StepMethods::Make(active.run.recipe));
   if (NeedsTokens(active.context, *active.methods)) {
-    const Tokens& tokens = tokens_.at(SetFile(active.run));
+    const Tokens& tokens = tokens_.at(TokensKey(active.run));
     CALIPRESS_RETURN_IF_ERROR(active.Own(tokens.status));
     if (!active.failure.ok()) return absl::OkStatus();
     active.tokens = tokens.shared;

@@ -172,6 +172,8 @@ std::vector<FieldViolation> OfStudyParts(const v1::Recipe& recipe, const std::st
     if (recipe.output().format().empty()) run.mutable_output()->set_format(DefaultFormat(run));
     if (study.sources_size() > 0) *run.mutable_calibration()->mutable_sources() = study.sources(0).sources();
     take(absl::StrCat(prefix, ".steps"), absl::StrCat(prefix, ".study.methods[", i, "].steps"));
+    // A format that is given is that of every run.
+    take(absl::StrCat(prefix, ".output"), absl::StrCat(prefix, ".output"));
   }
   for (int i = 0; i < study.sources_size(); ++i) {
     *run.mutable_calibration()->mutable_sources() = study.sources(i).sources();

@@ -105,6 +105,8 @@ void ResolveStep(bool sequential, v1::Step* step) {
     case v1::Step::kWanda:
       ResolveSparsity(step->mutable_wanda());
       ResolveOwl(step->mutable_wanda());
+      // As the reference: in turn, what is pruned without correction comes out worse (ADR 11). So with DSnoT.
+      CALIPRESS_DEFAULT(step->mutable_wanda(), true_sequential, false);
       break;
     case v1::Step::kSparsegpt: {
       v1::SparseGpt* sparsegpt = step->mutable_sparsegpt();
@@ -112,8 +114,7 @@ void ResolveStep(bool sequential, v1::Step* step) {
       ResolveOwl(sparsegpt);
       CALIPRESS_DEFAULT(sparsegpt, damping, 0.01);
       CALIPRESS_DEFAULT(sparsegpt, block_size, 128);
-      // As the reference, unlike GPTQ here.
-      CALIPRESS_DEFAULT(sparsegpt, true_sequential, false);
+      CALIPRESS_DEFAULT(sparsegpt, true_sequential, sequential);
       if (sparsegpt->on_numeric_failure() == v1::ON_NUMERIC_FAILURE_UNSPECIFIED) {
         sparsegpt->set_on_numeric_failure(v1::ON_NUMERIC_FAILURE_FALLBACK);
       }
@@ -127,6 +128,7 @@ void ResolveStep(bool sequential, v1::Step* step) {
       CALIPRESS_DEFAULT(dsnot, max_cycles, 50);
       CALIPRESS_DEFAULT(dsnot, threshold, 0.1);
       CALIPRESS_DEFAULT(dsnot, gamma, 1.0);
+      CALIPRESS_DEFAULT(dsnot, true_sequential, false);
       if (dsnot->layers() == v1::Dsnot::LAYERS_UNSPECIFIED) dsnot->set_layers(v1::Dsnot::LAYERS_ATTENTION);
       break;
     }

@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
+#include "compress/base/units.h"
 #include "compress/recipe/recipe.h"
 
 namespace calipress::recipe {
@@ -58,7 +59,7 @@ std::vector<StudyRun> StudyRuns(const v1::Recipe& recipe) {
           run.domain_weight = weight;
           run.recipe = base;
           if (!weight) continue;
-          absl::StrAppend(&run.name, "/", *weight);
+          absl::StrAppend(&run.name, "/", ExactNumber(*weight));
           *run.recipe.mutable_calibration()->mutable_mixing() =
               MixingAt(recipe.calibration().mixing(), study.sweep().domain(), *weight);
         }
@@ -66,7 +67,11 @@ std::vector<StudyRun> StudyRuns(const v1::Recipe& recipe) {
     }
   }
   if (study.repeat() && !runs.empty()) {
-    StudyRun again = runs.front();
+    // Of a method that takes calibration data, where there is one: its draw is made again too.
+    auto first = std::find_if(runs.begin(), runs.end(), [](const StudyRun& run) {
+      return std::any_of(run.recipe.steps().begin(), run.recipe.steps().end(), NeedsStatistics);
+    });
+    StudyRun again = first == runs.end() ? runs.front() : *first;
     again.index = static_cast<int>(runs.size());
     again.name += "/repeat";
     again.repeat = true;

@@ -16,7 +16,8 @@ struct StudyRun {
   std::string source;
   int draw = 0;
   std::optional<double> domain_weight;
-  // The first run once more: for its bytes alone, no part of any statistic.
+  // The first run that takes calibration data (or the first of all) once more, and its draw with it: for its bytes
+  // alone, no part of any statistic.
   bool repeat = false;
   v1::Recipe recipe;
 };

@@ -15,9 +15,9 @@ namespace calipress::assembly {
 //   recipe.yaml  report.json  report.html  calibration_ids.npy  imatrix.gguf (where the recipe asks for it)
 //   config.json                                      <- last
 //
-// A study adds study.csv, study_runs.csv, study.json, study.md, study.yaml and the ids of its draws in calibration/.
-// One that keeps no run publishes these, report.html and report.json alone; one that keeps several has them at the
-// root, and each checkpoint whole in a folder of runs/.
+// A study adds study.csv, study_comparisons.csv, study_runs.csv, study.json, study.md, study.yaml and the ids of its
+// draws in calibration/. One that keeps no run publishes these, report.html and report.json alone; one that keeps
+// several has them at the root, and each checkpoint whole in a folder of runs/.
 //
 // A loader starts at config.json, so that it finds a whole checkpoint or none. Weights are moved, never read.
 // Thread-safe as far as the store is; `store` outlives it.

@@ -17,8 +17,9 @@ absl::StatusOr<std::vector<std::pair<std::string, std::string>>> StudyFiles(cons
                                                                             const v1::Report& report) {
   std::vector<std::pair<std::string, std::string>> files;
   if (!job.recipe().has_study()) return files;
-  CALIPRESS_ASSIGN_OR_RETURN(std::string json, MessageJson(report.study()));
+  CALIPRESS_ASSIGN_OR_RETURN(std::string json, MessageJson(report.study(), /*zeros=*/true));
   files.emplace_back("study.csv", study::StatisticsCsv(report.study()));
+  files.emplace_back("study_comparisons.csv", study::ComparisonsCsv(report.study()));
   files.emplace_back("study_runs.csv", study::RunsCsv(report.study()));
   files.emplace_back("study.json", std::move(json));
   files.emplace_back("study.md", study::Markdown(report.study()));

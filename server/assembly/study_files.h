@@ -10,8 +10,8 @@
 
 namespace calipress::assembly {
 
-// What a study leaves in its output, by name: study.csv (statistics), study_runs.csv (every run), study.json (both),
-// study.md (for people) and study.yaml (its recipe). Empty for other jobs.
+// What a study leaves in its output, by name: study.csv (statistics), study_comparisons.csv, study_runs.csv (every
+// run), study.json (both), study.md (for people) and study.yaml (its recipe). Empty for other jobs.
 absl::StatusOr<std::vector<std::pair<std::string, std::string>>> StudyFiles(const v1::CompressionJob& job,
                                                                             const v1::Report& report);
 

@@ -309,6 +309,15 @@ void CoordinatorImpl::EndJob(WorkingJob& working, v1::CompressionJob::State stat
     job.clear_error();
   }
   if (state == v1::CompressionJob::SUCCEEDED) job.mutable_progress()->set_fraction(1);
+  if (state != v1::CompressionJob::SUCCEEDED && job.recipe().has_study()) {
+    // What the study has measured is not lost with the job.
+    v1::Report report = MergeReports(working.ranks, working.earlier, working.Blocks());
+    *report.mutable_study() = ReportOfRuns(working.ranks, working.earlier);
+    report.mutable_study()->clear_kept();
+    for (v1::RunReport& run : *report.mutable_study()->mutable_runs()) run.clear_checkpoint();
+    working.change.uid = job.uid();
+    if (report.study().runs_size() > 0) working.change.report = report;
+  }
   job.mutable_progress()->clear_message();
   const double seconds = job.has_start_time() ? SecondsBetween(job.start_time(), job.end_time()) : 0;
   CountFinishedJob(job, seconds, state == v1::CompressionJob::FAILED ? error : absl::OkStatus());

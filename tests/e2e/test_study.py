@@ -51,13 +51,13 @@ def best(tmp_path_factory):
 def test_runs_and_statistics(best):
     told = report(best)
     assert [run["name"] for run in told["runs"]] == [
-        "rtn/sampled/0", "gptq/sampled/0", "rtn/sampled/1", "gptq/sampled/1", "rtn/sampled/0/repeat"]
+        "rtn/sampled/0", "gptq/sampled/0", "rtn/sampled/1", "gptq/sampled/1", "gptq/sampled/0/repeat"]
     by_name = {run["name"]: run for run in told["runs"]}
     # Rounding sees no text: no spread at all. GPTQ does: draws differ.
     assert perplexity(by_name["rtn/sampled/0"]) == perplexity(by_name["rtn/sampled/1"])
     assert by_name["rtn/sampled/0"]["fingerprint"] == by_name["rtn/sampled/1"]["fingerprint"]
     assert by_name["gptq/sampled/0"]["fingerprint"] != by_name["gptq/sampled/1"]["fingerprint"]
-    assert told["repeat_equal"] is True
+    assert told["repeat_equal"] is True and told["uncalibrated_equal"] is True
     sets = [by_name[f"gptq/sampled/{draw}"]["calibration"]["fingerprint"] for draw in (0, 1)]
     assert sets[0] != sets[1]
     values = [perplexity(by_name[f"gptq/sampled/{draw}"]) for draw in (0, 1)]
@@ -75,7 +75,15 @@ def test_tables_are_files(best):
     for row in runs:
         if row["metric"] == "perplexity heldout":
             assert float(row["value"]) == perplexity(told[row["run"]])
-    assert json.loads((best / "study.json").read_text()) == report(best)
+    written = json.loads((best / "study.json").read_text())
+    assert written["runs"][1]["evaluations"] == report(best)["runs"][1]["evaluations"]
+    spread = {(one["method"], one["metric"]): one for one in written["statistics"]}
+    assert spread["rtn", "perplexity heldout"]["standard_deviation"] == 0, "zeros are written too"
+    gptq = spread["gptq", "perplexity heldout"]
+    assert gptq["range"] == gptq["max"] - gptq["min"] > 0
+    compared = list(csv.DictReader((best / "study_comparisons.csv").open()))
+    assert {"rtn", "gptq"} == {compared[0]["method"], compared[0]["other"]}
+    assert not [row for row in compared if row["metric"] == "relative error"]
     assert "| gptq | sampled |" in (best / "study.md").read_text()
     assert "study:" in (best / "study.yaml").read_text()
 
@@ -110,7 +118,7 @@ def test_the_best_of_each_method_are_checkpoints(winners, tmp_path):
     assert [name.split("/")[0] for name in sorted(told["kept"])] == ["gptq", "rtn"]
     assert sorted(entry.name for entry in out.iterdir()) == [
         "calibration", "report.html", "report.json", "runs", "study.csv", "study.json", "study.md", "study.yaml",
-        "study_runs.csv"]
+        "study_comparisons.csv", "study_runs.csv"]
     assert {f"runs/{entry.name}" for entry in (out / "runs").iterdir()} == {
         by_name[name]["checkpoint"] for name in told["kept"]}
     program = os.path.join(os.path.dirname(__file__), "load_checkpoint.py")
@@ -163,7 +171,8 @@ def test_keeping_none_leaves_tables_and_ids(tmp_path, recipe_file):
     path = recipe_file(study("[{name: wanda, steps: [{wanda: {}}]}]", draws=1))
     calipress("run", MODEL, tmp_path / "out", "--recipe", path, "--threads-per-worker", 1, check=0)
     assert sorted(file.name for file in tmp_path.joinpath("out").iterdir() if not file.name.startswith("report")) == [
-        "calibration", "study.csv", "study.json", "study.md", "study.yaml", "study_runs.csv"]
+        "calibration", "study.csv", "study.json", "study.md", "study.yaml", "study_comparisons.csv",
+        "study_runs.csv"]
     assert [file.name for file in tmp_path.joinpath("out", "calibration").iterdir()] == ["sampled-0.npy"]
 
 

@@ -41,10 +41,11 @@ std::string StatisticsText(const v1::StudyReport& study) {
                {"mean", Align::kRight},
                {"deviation", Align::kRight},
                {"least", Align::kRight},
-               {"most", Align::kRight}});
+               {"most", Align::kRight},
+               {"range", Align::kRight}});
   for (const v1::StudyStatistic& one : study.statistics()) {
     table.Add({one.metric(), one.method(), one.source(), Weight(one), absl::StrCat(one.draws()), Figure(one.mean()),
-               Figure(one.standard_deviation()), Figure(one.min()), Figure(one.max())});
+               Figure(one.standard_deviation()), Figure(one.min()), Figure(one.max()), Figure(one.range())});
   }
   return table.empty() ? "" : table.Render();
 }
@@ -60,6 +61,29 @@ std::string ComparisonsText(const v1::StudyReport& study) {
   for (const v1::StudyComparison& one : study.comparisons()) {
     table.Add({one.metric(), one.source(), Weight(one), one.method(), one.other(), FormatPercent(one.share_better()),
                absl::StrCat(one.draws())});
+  }
+  return table.empty() ? "" : table.Render();
+}
+
+// A row for each set: runs of one source and draw have the same.
+std::string CalibrationSetsText(const v1::StudyReport& study) {
+  Table table({{"calibration"},
+               {"draw", Align::kRight},
+               {"sequences", Align::kRight},
+               {"tokens", Align::kRight},
+               {"perplexity", Align::kRight},
+               {"of tokens", Align::kRight},
+               {"repetition", Align::kRight},
+               {"vocabulary", Align::kRight},
+               {"ids"}});
+  std::set<std::pair<std::string, int>> told;
+  for (const v1::RunReport& run : study.runs()) {
+    if (!run.has_calibration() || !told.emplace(run.source(), run.draw()).second) continue;
+    const v1::CalibrationReport& set = run.calibration();
+    table.Add({run.source(), absl::StrCat(run.draw()), absl::StrCat(set.sequences()), absl::StrCat(set.tokens()),
+               set.has_perplexity() ? FormatPerplexity(set.perplexity()) : "-", absl::StrCat(set.scored_tokens()),
+               FormatPercent(set.repetition()), FormatPercent(set.vocabulary_coverage()),
+               set.fingerprint().substr(0, 12)});
   }
   return table.empty() ? "" : table.Render();
 }
@@ -123,11 +147,16 @@ std::string CalibrationFactsText(const v1::CalibrationReport& calibration) {
 
 std::string StudyText(const v1::StudyReport& study) {
   std::string text;
-  for (const std::string& part : {StatisticsText(study), ComparisonsText(study), RunsText(study)}) {
+  for (const std::string& part :
+       {StatisticsText(study), ComparisonsText(study), RunsText(study), CalibrationSetsText(study)}) {
     if (!part.empty()) absl::StrAppend(&text, text.empty() ? "" : "\n", part);
   }
   if (study.has_repeat_equal()) {
-    absl::StrAppend(&text, "the first run, done twice, gave ", study.repeat_equal() ? "the same" : "other", " bytes\n");
+    absl::StrAppend(&text, "a run, done twice, gave ", study.repeat_equal() ? "the same" : "other", " bytes\n");
+  }
+  if (study.has_uncalibrated_equal()) {
+    absl::StrAppend(&text, "methods that take no calibration data gave ",
+                    study.uncalibrated_equal() ? "the same" : "other", " bytes for every draw\n");
   }
   for (const v1::RunReport& run : study.runs()) {
     if (run.checkpoint().empty()) continue;

@@ -53,6 +53,18 @@ TEST(StudyRuns, AreAllOfThemInOrder) {
   EXPECT_TRUE(runs[8].repeat);
   EXPECT_EQ(runs[8].name, "gptq/both/0/0/repeat");
   for (size_t i = 0; i < runs.size(); ++i) EXPECT_EQ(runs[i].index, static_cast<int>(i));
+  // Rounding takes no calibration data: it is not the run to do twice.
+  v1::Recipe rounding = resolved;
+  v1::Step rtn;
+  rtn.mutable_rtn();
+  rounding.mutable_study()->mutable_methods(0)->clear_steps();
+  *rounding.mutable_study()->mutable_methods(0)->add_steps() = rtn;
+  EXPECT_EQ(StudyRuns(rounding).back().name, "wanda/both/0/0/repeat");
+  // Weights that differ, however little, are runs of different names.
+  v1::Recipe close = resolved;
+  close.mutable_study()->mutable_sweep()->set_weights(0, 0.3333333);
+  close.mutable_study()->mutable_sweep()->set_weights(1, 0.33333331);
+  EXPECT_NE(StudyRuns(close)[0].name, StudyRuns(close)[1].name);
   // Recipes like any other: whole, and one draw of two.
   EXPECT_FALSE(runs[4].recipe.has_study());
   EXPECT_EQ(runs[4].recipe.calibration().draw().index(), 1);

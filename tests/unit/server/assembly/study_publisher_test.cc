@@ -198,7 +198,8 @@ TEST_F(StudyPublisherTest, GoesOnAfterACrashAnywhereOrLeavesNothing) {
       folders.push_back(places.size() == 1 ? "" : recipe::RunFolder(runs_[place].name));
     }
     int crashes = 0;
-    for (int changes = 0;; ++changes) {
+    // All of them where there are several checkpoints; a few where the order is that of any job.
+    for (int changes = 0;; changes += places.size() > 1 ? 1 : 4) {
       SCOPED_TRACE(std::to_string(places.size()) + " runs, after " + std::to_string(changes));
       Stage(places);
       testing::CrashingStore crashing(*store_, changes);
@@ -220,7 +221,7 @@ TEST_F(StudyPublisherTest, GoesOnAfterACrashAnywhereOrLeavesNothing) {
       ASSERT_TRUE(again.ok()) << again;
       EXPECT_EQ(Output(), Whole(folders));
 
-      if (changes % 3 != 0) continue;
+      if (changes % 4 != 0) continue;
       Stage(places);
       testing::CrashingStore dying(*store_, changes);
       v1::Report third = report_;
@@ -231,7 +232,7 @@ TEST_F(StudyPublisherTest, GoesOnAfterACrashAnywhereOrLeavesNothing) {
       job_.set_state(v1::CompressionJob::RUNNING);
       EXPECT_EQ(Output(), std::set<std::string>{"runs/notes.txt"});
     }
-    EXPECT_GE(crashes, 8);
+    EXPECT_GE(crashes, 3);
   }
 }
 

@@ -299,6 +299,36 @@ TEST_F(CoordinatorRun, AUsersFailureFailsTheJobAndSweeps) {
   EXPECT_TRUE(publisher.calls.empty());
 }
 
+// A study that fails at its end, or is cancelled: what its runs measured stays.
+TEST_F(CoordinatorRun, AStudysRunsOutliveIt) {
+  for (const bool cancel : {false, true}) {
+    const std::string id = cancel ? "cancelled" : "failed";
+    Submission study = Request(id, 1);
+    study.job.mutable_recipe()->clear_steps();
+    auto* method = study.job.mutable_recipe()->mutable_study()->add_methods();
+    method->set_name("rtn");
+    method->add_steps()->mutable_rtn();
+    ASSERT_TRUE(coordinator->Submit(study).ok());
+    ASSERT_TRUE(w1.TakeUp());
+    auto* run = w1.stage().add_finished_runs();
+    run->mutable_report()->set_name("rtn/web/0");
+    run->mutable_report()->add_evaluations()->set_perplexity(12.5);
+    w1.Phase("study", 0.5);
+    if (cancel) {
+      ASSERT_TRUE(coordinator->Cancel("compressionJobs/" + id, Get(id).etag()).ok());
+      w1.End(absl::CancelledError("stopped"));
+    } else {
+      w1.End(UserError(reason::kStorageFull, "no space is left"));
+    }
+    w1.GoIdle();
+    const v1::CompressionJob job = Get(id);
+    EXPECT_EQ(job.state(), cancel ? v1::CompressionJob::CANCELLED : v1::CompressionJob::FAILED);
+    ASSERT_EQ(job.report().study().runs_size(), 1) << id;
+    EXPECT_EQ(job.report().study().runs(0).evaluations(0).perplexity(), 12.5);
+    EXPECT_EQ(job.report().study().statistics_size(), 2);
+  }
+}
+
 TEST_F(CoordinatorRun, EnvironmentFailuresAreTriedAgainUpToABound) {
   Submit("a", 1);
   for (int failure = 1; failure <= 3; ++failure) {
