@@ -7,6 +7,7 @@
 #include "compress/recipe/pattern.h"
 #include "compress/recipe/recipe.h"
 #include "compress/recipe/resolve_parts.h"
+#include "compress/recipe/study.h"
 
 namespace calipress::recipe {
 namespace {
@@ -163,7 +164,7 @@ void ResolveStudy(const arch::ArchSpec& spec, v1::Recipe* recipe) {
   v1::Study* study = recipe->mutable_study();
   if (!study->has_draws()) study->set_draws(kDefaultDraws);
   if (!study->has_repeat()) study->set_repeat(true);
-  if (study->keep().empty()) study->set_keep("none");
+  if (study->keep().empty()) study->add_keep(kKeepNone);
   recipe->mutable_calibration();
   v1::Recipe run = *recipe;
   run.clear_study();

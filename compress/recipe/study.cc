@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "compress/base/units.h"
 #include "compress/recipe/recipe.h"
 
@@ -85,6 +86,26 @@ int64_t CountStudyRuns(const v1::Recipe& recipe) {
   return int64_t{study.methods_size()} * study.sources_size() * study.draws() *
              std::max(1, study.sweep().weights_size()) +
          (study.repeat() ? 1 : 0);
+}
+
+int64_t MostKept(const v1::Study& study) {
+  int64_t most = 0;
+  bool best = false, each = false;
+  for (const std::string& entry : study.keep()) {
+    best |= entry == kKeepBest;
+    each |= entry == kKeepBestOfEach;
+    most += entry != kKeepNone && entry != kKeepBest && entry != kKeepBestOfEach ? 1 : 0;
+  }
+  // The best of all is the best of its method.
+  return most + (each ? study.methods_size() : best ? 1 : 0);
+}
+
+std::string RunFolder(const std::string& run) {
+  return absl::StrCat(kRunsFolder, "/", absl::StrReplaceAll(run, {{"/", "-"}}));
+}
+
+std::string CalibrationSetFile(const std::string& source, int draw) {
+  return absl::StrCat(kCalibrationFolder, "/", source, "-", draw, ".npy");
 }
 
 }  // namespace calipress::recipe

@@ -13,6 +13,11 @@
 namespace calipress::report {
 namespace {
 
+// RunReport.checkpoint of a run that is kept alone.
+constexpr char kOutputItself[] = ".";
+
+std::string Path(const std::string& text) { return absl::StrCat("<span class=\"path\">", Escaped(text), "</span>"); }
+
 constexpr size_t kShownDigest = 12;
 
 template <typename Entry>
@@ -135,7 +140,7 @@ std::string CalibrationTable(const v1::StudyReport& study) {
                absl::StrCat(set.tokens()), set.has_perplexity() ? FormatPerplexity(set.perplexity()) : kNone,
                absl::StrCat(set.scored_tokens()), Percent(set.repetition()), Percent(set.vocabulary_coverage()),
                Fixed(set.ngram_diversity(), 3), Fixed(set.zipf_exponent(), 3),
-               absl::StrCat("<span class=\"path\">", Escaped(set.fingerprint().substr(0, kShownDigest)), "</span>")});
+               Path(set.fingerprint().substr(0, kShownDigest))});
   }
   if (table.empty()) return "";
   return absl::StrCat("<h3>Calibration sets</h3>\n", table.Render());
@@ -160,13 +165,21 @@ std::string ComparisonsTable(const v1::StudyReport& study) {
   return absl::StrCat("<h3>Methods against each other</h3>\n", table.Render());
 }
 
+std::string CheckpointsTable(const v1::StudyReport& study) {
+  HtmlTable table({{"run"}, {"folder"}});
+  for (const v1::RunReport& run : study.runs()) {
+    if (run.checkpoint().empty() || run.checkpoint() == kOutputItself) continue;
+    table.Add({Path(run.name()), Path(run.checkpoint())});
+  }
+  if (table.empty()) return "";
+  return absl::StrCat("<h3>Checkpoints</h3>\n", table.Render());
+}
+
 std::string RunsTable(const v1::StudyReport& study) {
   HtmlTable table({{"run"}, {"mean relative error", true}, {"time", true}, {"blocks' SHA-256"}, {"failed"}});
   for (const v1::RunReport& run : study.runs()) {
-    table.Add({absl::StrCat("<span class=\"path\">", Escaped(run.name()), "</span>"), Fixed(run.relative_error(), 5),
-               FormatSeconds(run.seconds()),
-               absl::StrCat("<span class=\"path\">", Escaped(run.fingerprint().substr(0, kShownDigest)), "</span>"),
-               Escaped(run.error())});
+    table.Add({Path(run.name()), Fixed(run.relative_error(), 5), FormatSeconds(run.seconds()),
+               Path(run.fingerprint().substr(0, kShownDigest)), Escaped(run.error())});
   }
   if (table.empty()) return "";
   return absl::StrCat("<h3>Runs</h3>\n", table.Render());
@@ -176,9 +189,9 @@ std::string RunsTable(const v1::StudyReport& study) {
 
 std::string StudySection(const v1::StudyReport& study) {
   std::string facts;
-  if (!study.kept().empty()) {
-    absl::StrAppend(&facts, "<p>The checkpoint is that of run <span class=\"path\">", Escaped(study.kept()),
-                    "</span>.</p>\n");
+  for (const v1::RunReport& run : study.runs()) {
+    if (run.checkpoint() != kOutputItself) continue;
+    absl::StrAppend(&facts, "<p>The checkpoint is that of run ", Path(run.name()), ".</p>\n");
   }
   if (study.has_repeat_equal()) {
     absl::StrAppend(&facts, study.repeat_equal() ? "<p>A run, done twice, gave the same bytes.</p>\n"
@@ -189,7 +202,8 @@ std::string StudySection(const v1::StudyReport& study) {
                     study.uncalibrated_equal() ? "the same" : "other", " bytes for every draw.</p>\n");
   }
   return Section("Study", absl::StrCat(facts, BoxPlots(study), OriginalTable(study), StatisticsTable(study),
-                                       ComparisonsTable(study), RunsTable(study), CalibrationTable(study)));
+                                       ComparisonsTable(study), CheckpointsTable(study), RunsTable(study),
+                                       CalibrationTable(study)));
 }
 
 }  // namespace calipress::report

@@ -121,7 +121,18 @@ std::string Markdown(const v1::StudyReport& report) {
     absl::StrAppend(&text, "- ", MarkdownCell(run.name()), " failed: ", MarkdownCell(run.error()), "\n");
   }
   absl::StrAppend(&text, "- ", report.runs_size() - failed, " of ", report.runs_size(), " runs ended well.\n");
-  if (!report.kept().empty()) absl::StrAppend(&text, "- The checkpoint is that of ", report.kept(), ".\n");
+  for (const v1::RunReport& run : report.runs()) {
+    if (run.checkpoint() == ".")
+      absl::StrAppend(&text, "- The checkpoint is that of ", MarkdownCell(run.name()), ".\n");
+  }
+  if (report.kept_size() > 1) {
+    absl::StrAppend(&text, "\n## Checkpoints\n\n");
+    MarkdownRow({"run", "folder"}, &text);
+    absl::StrAppend(&text, "|---|---|\n");
+    for (const v1::RunReport& run : report.runs()) {
+      if (!run.checkpoint().empty()) MarkdownRow({run.name(), run.checkpoint()}, &text);
+    }
+  }
   return text;
 }
 

@@ -220,8 +220,10 @@ absl::StatusOr<v1::CompressionJob> Admission::Admit(const v1::CompressionJob& jo
     CALIPRESS_ASSIGN_OR_RETURN(const InputSizes sizes, CalibrationSizes(store_, part.recipe().calibration()));
     AddEstimate(EstimateJob(part, model, sizes), admitted.mutable_estimate());
   }
-  if (admitted.recipe().has_study() && admitted.recipe().study().keep() == "none") {
-    admitted.mutable_estimate()->set_output_bytes(0);
+  if (admitted.recipe().has_study()) {
+    // As many as the largest of the runs.
+    const int64_t kept = recipe::MostKept(admitted.recipe().study());
+    admitted.mutable_estimate()->set_output_bytes(kept * admitted.estimate().output_bytes());
   }
   for (std::string& warning : recipe::LoaderWarnings(admitted.recipe(), model.spec)) {
     admitted.mutable_estimate()->add_warnings(std::move(warning));

@@ -15,7 +15,10 @@ namespace calipress::assembly {
 absl::StatusOr<std::vector<std::pair<std::string, std::string>>> StudyFiles(const v1::CompressionJob& job,
                                                                             const v1::Report& report);
 
-// The job as an ordinary one that made the checkpoint: with the recipe of the run that a study keeps. The same job
+// Names of the calibration sets that a study's runs report (recipe::CalibrationSetFile), each once.
+std::vector<std::string> CalibrationSets(const v1::CompressionJob& job, const v1::Report& report);
+
+// The job as an ordinary one that made the checkpoint: with the recipe of the one run that a study keeps. The same job
 // where there is no study.
 absl::StatusOr<v1::CompressionJob> JobOfCheckpoint(const v1::CompressionJob& job, const v1::Report& report);
 

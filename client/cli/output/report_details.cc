@@ -158,7 +158,11 @@ std::string StudyText(const v1::StudyReport& study) {
     absl::StrAppend(&text, "methods that take no calibration data gave ",
                     study.uncalibrated_equal() ? "the same" : "other", " bytes for every draw\n");
   }
-  if (!study.kept().empty()) absl::StrAppend(&text, "kept      ", OneLine(study.kept()), "\n");
+  for (const v1::RunReport& run : study.runs()) {
+    if (run.checkpoint().empty()) continue;
+    const std::string place = run.checkpoint() == "." ? "the output itself" : run.checkpoint();
+    absl::StrAppend(&text, "kept      ", OneLine(run.name()), " (", OneLine(place), ")\n");
+  }
   return text;
 }
 

@@ -263,14 +263,20 @@ TEST(SummaryTest, TheFullReportHasCalibrationErrorsAndAStudy) {
   auto* run = report.mutable_study()->add_runs();
   run->set_name("gptq/novels/0");
   run->set_error("too little\ntext");
+  for (const char* name : {"gptq/novels/1", "wanda/novels/1"}) {
+    auto* kept = report.mutable_study()->add_runs();
+    kept->set_name(name);
+    kept->set_checkpoint(std::string("runs/") + name[0]);
+  }
   auto* comparison = report.mutable_study()->add_comparisons();
   comparison->set_other("wanda");
   comparison->set_share_better(0.8);
   report.mutable_study()->set_repeat_equal(true);
   const std::string text = FullReportText(report);
-  for (const char* part : {"layers.11.mlp.up_proj", "0.01200", "4.125", "44.5000 on 256 tokens", "0123abcd",
-                           "self_generated", "perplexity stories", "14.2500", "gptq/novels/0", "too little text",
-                           "wanda", "80.0 %", "gave the same bytes"}) {
+  for (const char* part :
+       {"layers.11.mlp.up_proj", "0.01200", "4.125", "44.5000 on 256 tokens", "0123abcd", "self_generated",
+        "perplexity stories", "14.2500", "gptq/novels/0", "too little text", "wanda", "80.0 %", "gave the same bytes",
+        "kept      gptq/novels/1 (runs/g)\n", "kept      wanda/novels/1 (runs/w)\n"}) {
     EXPECT_THAT(text, HasSubstr(part));
   }
   EXPECT_THAT(text, Not(HasSubstr("layers.1.mlp")));  // the ten worst

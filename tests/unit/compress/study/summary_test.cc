@@ -163,6 +163,30 @@ TEST(BestRun, IsTheFirstOfTheLeast) {
   EXPECT_EQ(BestRun({}), "");
 }
 
+TEST(BestRun, OfEachMethodInTheirOrder) {
+  const v1::StudyReport report = Three();
+  std::vector<v1::RunReport> runs(report.runs().begin(), report.runs().end());
+  EXPECT_EQ(BestOfEachMethod(runs), (std::vector<std::string>{"gptq/web/0", "wanda/web/0"}));
+  for (v1::RunReport& run : runs) {
+    if (run.method() == "gptq") run.set_error("no numbers");
+  }
+  EXPECT_EQ(BestOfEachMethod(runs), (std::vector<std::string>{"wanda/web/0"}));
+  EXPECT_TRUE(BestOfEachMethod({}).empty());
+}
+
+TEST(Tables, SayWhereCheckpointsLie) {
+  v1::StudyReport report = Three();
+  report.add_kept(report.runs(0).name());
+  report.mutable_runs(0)->set_checkpoint(".");
+  EXPECT_NE(Markdown(report).find("The checkpoint is that of gptq/web/0.\n"), std::string::npos) << Markdown(report);
+  report.add_kept(report.runs(1).name());
+  report.mutable_runs(0)->set_checkpoint("runs/gptq-web-0");
+  report.mutable_runs(1)->set_checkpoint("runs/two");
+  const std::string markdown = Markdown(report);
+  EXPECT_NE(markdown.find("| " + report.runs(1).name() + " | runs/two |"), std::string::npos) << markdown;
+  EXPECT_EQ(markdown.find("The checkpoint is"), std::string::npos) << markdown;
+}
+
 TEST(Tables, QuoteWhatUsersName) {
   v1::StudyReport report;
   v1::RunReport run = RunOf("a", "web", 0, 3.0);
