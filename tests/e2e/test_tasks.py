@@ -138,6 +138,11 @@ evaluation:
         found[workers] = json.loads((out / "report.json").read_text())["tasks"]
         for word in ("questions", "words", "reasoning", "prose"):
             assert word in done.stdout
+        told = json.loads((out / "report.json").read_text())
+        # Round to nearest reads no text: that is said, and its errors are those of the weights.
+        assert any("calibration data was not read" in warning and "calibration.jsonl" in warning
+                   for warning in told["warnings"])
+        assert all(0.001 < linear["relative_error"] < 0.2 for linear in told["linears"])
     assert found[1] == found[2]
     tasks = {task["name"]: task for task in found[1]}
     assert tasks["words"]["domain"] == "prose" and tasks["questions"]["kind"] == "multiple_choice"
