@@ -122,8 +122,8 @@ TEST(Filter, OneTokenHasNoPerplexity) {
     EXPECT_THAT(Numbers(items), ElementsAre(1));
     EXPECT_THAT(items.Account(), HasSubstr("left out 2 of 3: 2 with fewer than 2 tokens"));
   }
-  Given given({{9}});
-  FilteredStream without(given, v1::Filter(), 3, nullptr);
+  Given single(std::vector<std::vector<int64_t>>{{9}});
+  FilteredStream without(single, v1::Filter(), 3, nullptr);
   EXPECT_THAT(Numbers(without), ElementsAre(0));
   EXPECT_TRUE(std::isnan(ScoredSequence{{9}, 0.0, 0}.Perplexity()));
 }
