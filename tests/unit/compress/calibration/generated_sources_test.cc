@@ -2,17 +2,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <cmath>
-#include <functional>
 #include <set>
 
 #include "absl/strings/str_cat.h"
-#include "compress/base/error.h"
-#include "compress/calibration/prefix_generated_source.h"
-#include "compress/calibration/source.h"
 #include "compress/calibration/stop_words.h"
-#include "compress/recipe/recipe.h"
-#include "tests/unit/compress/calibration/testing_files.h"
+#include "tests/unit/compress/calibration/testing_generated.h"
 
 namespace calipress::calibration {
 namespace {
@@ -20,77 +14,6 @@ namespace {
 using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
-
-class FakeModel : public ModelOracle {
- public:
-  absl::StatusOr<std::vector<ScoredSequence>> Generate(const GenerationRequest& request) override {
-    requests.push_back(request);
-    std::vector<ScoredSequence> sequences;
-    for (int64_t i = 0; i < request.sequences; ++i) sequences.push_back(write(request, i));
-    return sequences;
-  }
-  absl::StatusOr<std::vector<ScoredSequence>> Score(std::vector<std::vector<int64_t>> sequences) override {
-    if (!score) return DefectError("nobody asked");
-    std::vector<ScoredSequence> answers;
-    for (auto& ids : sequences) {
-      const auto predicted = static_cast<int64_t>(ids.size()) - 1;
-      const double perplexity = score(ids);
-      answers.push_back({std::move(ids), std::log(perplexity) * static_cast<double>(predicted), predicted});
-      ++scored;
-    }
-    return answers;
-  }
-
-  std::vector<GenerationRequest> requests;
-  // The perplexity of a sequence, for filters.
-  std::function<double(const std::vector<int64_t>&)> score;
-  int64_t scored = 0;
-  // Fills the sequence with id 100 + stream, with a perplexity that grows with the stream.
-  std::function<ScoredSequence(const GenerationRequest&, int64_t)> write = [](const GenerationRequest& request,
-                                                                              int64_t i) {
-    const int64_t stream = static_cast<int64_t>(request.first_stream & 0xffffffff) + i;
-    ScoredSequence sequence{request.prompts[i], 0.1 * static_cast<double>(stream + 1), 1};
-    while (static_cast<int64_t>(sequence.ids.size()) < request.tokens) sequence.ids.push_back(500 + stream % 1000);
-    return sequence;
-  };
-};
-
-class GeneratedSources : public FileTest {
- protected:
-  v1::Calibration Calibration(const std::string& yaml) {
-    auto recipe = recipe::ParseYaml("calibration: " + yaml + "\nsteps: [{gptq: {}}]\n");
-    EXPECT_TRUE(recipe.ok()) << recipe.status();
-    arch::ArchSpec spec;
-    spec.max_positions = 256;
-    return recipe::Resolve(*recipe, spec).calibration();
-  }
-
-  SourceContext ModelContext() {
-    SourceContext context = Context();
-    context.model = &model_;
-    context.begin_id = 1;
-    context.end_ids = {2};
-    return context;
-  }
-
-  std::string Error(const v1::Calibration& calibration, const SourceContext& context) {
-    const auto tokens = MakeCalibrationTokens(calibration, context);
-    EXPECT_EQ(ErrorReason(tokens.status()), "INVALID_CALIBRATION_DATA") << tokens.status();
-    return std::string(tokens.status().message());
-  }
-
-  std::string WriteDocuments(int count, int words) {
-    std::string rows;
-    for (int i = 0; i < count; ++i) {
-      rows += absl::StrCat("{\"text\": \"Story ", i);
-      for (int k = 0; k < words; ++k) rows += " and more";
-      rows += "\"}\n";
-    }
-    return Write("prefixes.jsonl", rows);
-  }
-
-  FakeModel model_;
-};
 
 TEST_F(GeneratedSources, SelfGeneratedAsksForSequencesFromTheFirstToken) {
   auto calibration = Calibration(
@@ -260,101 +183,6 @@ TEST_F(GeneratedSources, TooFewDocumentsAreCounted) {
                                 "}, texts: 4}}], samples: 64, sequence_length: 64}"),
                     ModelContext()),
               AllOf(HasSubstr("raise texts"), HasSubstr("4096")));
-}
-
-// Where all values differ, what lies below numpy's quantile; of equal ones as many.
-TEST(WithoutTheHighest, DropsThatShare) {
-  EXPECT_THAT(WithoutTheHighest({4.0, 1.0, 3.0, 2.0}, 0.2), ElementsAre(1, 2, 3));  // below 3.4
-  EXPECT_THAT(WithoutTheHighest({4.0, 1.0, 3.0, 2.0}, 0.5), ElementsAre(1, 3));     // below 2.5
-  EXPECT_THAT(WithoutTheHighest({4.0, 1.0, 3.0, 2.0}, 0.0), ElementsAre(0, 1, 2, 3));
-  EXPECT_THAT(WithoutTheHighest({2.0, 2.0, 2.0, 2.0, 2.0}, 0.2), ElementsAre(0, 1, 2, 3));
-  EXPECT_THAT(WithoutTheHighest({2.0, 9.0, 2.0, 9.0, 2.0}, 0.2), ElementsAre(0, 1, 2, 4));
-  EXPECT_THAT(WithoutTheHighest({1.0, std::nan(""), 5.0, 2.0, 3.0}, 0.2), ElementsAre(0, 2, 3, 4));
-  EXPECT_THAT(WithoutTheHighest({7.0}, 0.8), ElementsAre(0));
-  EXPECT_THAT(WithoutTheHighest({}, 0.2), ElementsAre());
-}
-
-// A model that takes the likeliest tokens writes equal texts after equal prefixes; a fifth of them goes, and no more.
-TEST_F(GeneratedSources, EqualPerplexitiesLoseTheirShareAlone) {
-  const auto full = model_.write;
-  model_.write = [&](const GenerationRequest& request, int64_t i) {
-    ScoredSequence sequence = full(request, i);
-    sequence.negative_log_likelihood = 2.0;
-    return sequence;
-  };
-  auto calibration = Calibration("{sources: [{prefix_generated: {prefixes: {uri: " + WriteDocuments(30, 6) +
-                                 "}, texts: 10, drop_share: 0.2}}], samples: 4, sequence_length: 16}");
-  const auto tokens = MakeCalibrationTokens(calibration, ModelContext());
-  ASSERT_TRUE(tokens.ok()) << tokens.status();
-  EXPECT_EQ(tokens->parts[0].documents(), 10);
-  EXPECT_EQ(tokens->parts[0].filtered(), 2);
-}
-
-// A text that ended before anything was predicted is none of the likeliest.
-TEST_F(GeneratedSources, EmptyTextsAreDroppedFirst) {
-  const auto full = model_.write;
-  model_.write = [&](const GenerationRequest& request, int64_t i) {
-    if (i == 3) return ScoredSequence{{1}, 0.0, 0};
-    return full(request, i);
-  };
-  auto calibration = Calibration("{sources: [{prefix_generated: {prefixes: {uri: " + WriteDocuments(30, 6) +
-                                 "}, texts: 5, drop_share: 0.2}}], samples: 2, sequence_length: 16}");
-  const auto tokens = MakeCalibrationTokens(calibration, ModelContext());
-  ASSERT_TRUE(tokens.ok()) << tokens.status();
-  const auto text = tokenizer_->Decode(full(model_.requests[0], 4).ids, true);
-  ASSERT_TRUE(text.ok());
-  // Only one of the five goes, and the last stays.
-  EXPECT_EQ(tokens->parts[0].filtered(), 1);
-}
-
-TEST_F(GeneratedSources, FilterOfWhatTheModelWrites) {
-  // Every third sequence is the same, and of the others every other one is unlikely.
-  const auto full = model_.write;
-  model_.write = [&](const GenerationRequest& request, int64_t i) {
-    ScoredSequence sequence = full(request, i);
-    const auto stream = static_cast<int64_t>(request.first_stream & 0xffffffff) + i;
-    for (size_t k = 1; k < sequence.ids.size(); ++k) sequence.ids[k] = stream % 3 == 0 ? 77 : 500 + stream;
-    return sequence;
-  };
-  model_.score = [](const std::vector<int64_t>& ids) { return ids.at(1) % 2 == 0 ? 4.0 : 400.0; };
-  auto calibration = Calibration(
-      "{sources: [{self_generated: {}, filter: {exact_duplicates: true, max_perplexity: 50}}], samples: 6, "
-      "sequence_length: 16}");
-  const auto tokens = MakeCalibrationTokens(calibration, ModelContext());
-  ASSERT_TRUE(tokens.ok()) << tokens.status();
-  EXPECT_EQ(tokens->sequences, 6);
-  std::set<std::vector<int64_t>> rows;
-  for (int i = 0; i < 6; ++i) rows.emplace(tokens->ids.begin() + 16 * i, tokens->ids.begin() + 16 * (i + 1));
-  EXPECT_EQ(rows.size(), 6u);
-  for (const auto& row : rows) EXPECT_EQ(row[1] % 2, 0) << row[1];
-  EXPECT_EQ(tokens->parts[0].documents() - tokens->parts[0].filtered(), 6);
-
-  calibration.mutable_sources(0)->mutable_filter()->set_min_tokens(17);
-  EXPECT_THAT(Error(calibration, ModelContext()),
-              AllOf(HasSubstr("self_generated gave 0 of 6"), HasSubstr("with fewer than 17 tokens")));
-}
-
-// The filter goes before the share that is dropped, and asks the model for each text once, however many rounds there
-// are.
-TEST_F(GeneratedSources, FilterOfTextsAfterPrefixes) {
-  const auto full = model_.write;
-  model_.write = [&](const GenerationRequest& request, int64_t i) {
-    ScoredSequence sequence = full(request, i);
-    sequence.ids.resize(request.tokens / 4);
-    return sequence;
-  };
-  model_.score = [](const std::vector<int64_t>& ids) { return ids.back() % 2 == 0 ? 4.0 : 400.0; };
-  auto calibration = Calibration("{sources: [{prefix_generated: {prefixes: {uri: " + WriteDocuments(300, 6) +
-                                 "}, drop_share: 0}, filter: {max_perplexity: 50}}], samples: 4, sequence_length: 64}");
-  const auto tokens = MakeCalibrationTokens(calibration, ModelContext());
-  ASSERT_TRUE(tokens.ok()) << tokens.status();
-  ASSERT_GE(model_.requests.size(), 2u);
-  const int64_t written = tokens->parts[0].documents();
-  EXPECT_EQ(tokens->parts[0].filtered(), (written + 1) / 2);  // those of odd streams, from 1
-  EXPECT_EQ(model_.scored, written);
-
-  calibration.mutable_sources(0)->mutable_filter()->set_max_perplexity(1);
-  EXPECT_THAT(Error(calibration, ModelContext()), AllOf(HasSubstr("with a perplexity above 1")));
 }
 
 }  // namespace
