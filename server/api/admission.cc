@@ -15,6 +15,7 @@
 #include "compress/recipe/loader_warnings.h"
 #include "compress/recipe/recipe.h"
 #include "compress/recipe/study.h"
+#include "compress/recipe/unused_calibration.h"
 #include "server/api/estimate.h"
 #include "server/api/request_checks.h"
 #include "server/api/source_model.h"
@@ -227,6 +228,9 @@ absl::StatusOr<v1::CompressionJob> Admission::Admit(const v1::CompressionJob& jo
   }
   for (std::string& warning : recipe::LoaderWarnings(admitted.recipe(), model.spec)) {
     admitted.mutable_estimate()->add_warnings(std::move(warning));
+  }
+  if (auto unused = recipe::UnusedCalibration(admitted.recipe())) {
+    admitted.mutable_estimate()->add_warnings(*std::move(unused));
   }
   return admitted;
 }

@@ -1,8 +1,5 @@
 #include "client/cli/output/report_details.h"
 
-#include <algorithm>
-#include <vector>
-
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "client/cli/output/table.h"
@@ -14,8 +11,6 @@ namespace calipress::cli {
 namespace {
 
 using Align = Table::Align;
-
-constexpr size_t kWorst = 10;
 
 std::string Figure(double value) { return absl::StrFormat("%.4f", value); }
 
@@ -90,33 +85,12 @@ std::string CalibrationSetsText(const v1::StudyReport& study) {
 
 }  // namespace
 
-std::string WorstLinearsText(const v1::Report& report) {
-  std::vector<const v1::LinearReport*> linears;
-  for (const v1::LinearReport& linear : report.linears()) {
-    if (linear.relative_error() > 0) linears.push_back(&linear);
-  }
-  std::stable_sort(linears.begin(), linears.end(), [](const v1::LinearReport* a, const v1::LinearReport* b) {
-    return a->relative_error() > b->relative_error();
-  });
-  if (linears.size() > kWorst) linears.resize(kWorst);
-  Table table({{"largest errors"},
-               {"method"},
-               {"relative error", Align::kRight},
-               {"zeros", Align::kRight},
-               {"bits", Align::kRight}});
-  for (const v1::LinearReport* linear : linears) {
-    table.Add({linear->name(), linear->method(), absl::StrFormat("%.5f", linear->relative_error()),
-               FormatPercent(linear->sparsity()), absl::StrFormat("%.3f", linear->bits_per_weight())});
-  }
-  return table.empty() ? "" : table.Render();
-}
-
 std::string CalibrationFactsText(const v1::CalibrationReport& calibration) {
   if (calibration.tokens() <= 0) return "";
   Table facts({{"calibration"}, {""}});
   if (calibration.has_perplexity()) {
     facts.Add({"perplexity", absl::StrCat(FormatPerplexity(calibration.perplexity()), " on ",
-                                          calibration.scored_tokens(), " tokens")});
+                                          calibration.scored_tokens(), " of ", calibration.tokens(), " tokens")});
   }
   if (calibration.repetition() > 0) facts.Add({"repetition", FormatPercent(calibration.repetition())});
   if (calibration.vocabulary_coverage() > 0) {
@@ -135,10 +109,12 @@ std::string CalibrationFactsText(const v1::CalibrationReport& calibration) {
                {"tokens", Align::kRight},
                {"documents", Align::kRight},
                {"filtered", Align::kRight},
+               {"seed", Align::kRight},
                {"from"}});
   for (const v1::CalibrationPart& part : calibration.parts()) {
     parts.Add({part.kind(), part.domain(), absl::StrCat(part.sequences()), absl::StrCat(part.tokens()),
-               absl::StrCat(part.documents()), absl::StrCat(part.filtered()), storage::RedactUri(part.uri())});
+               absl::StrCat(part.documents()), absl::StrCat(part.filtered()), absl::StrCat(part.seed()),
+               storage::RedactUri(part.uri())});
   }
   std::string text = facts.empty() ? "" : facts.Render();
   if (!parts.empty()) absl::StrAppend(&text, text.empty() ? "" : "\n", parts.Render());

@@ -159,7 +159,9 @@ TEST(ReportPage, ShowsWhatTheReportHas) {
                            "block 5: 0.01800",
                            "block 2: 8.250",
                            "128 sequences of 256",
-                           "under the original model",
+                           "under the original model, on 4\xE2\x80\x89"
+                           "096 of the tokens",
+                           "where no statistics were taken",
                            "solve 41.0 s, forward 12.5 s",
                            "3 dead columns",
                            "bits: 4",
