@@ -31,10 +31,14 @@ absl::StatusOr<std::unique_ptr<OpenModel>> Open(storage::ObjectStore& store, con
                                                 const v1::Recipe& recipe);
 
 class OriginalBlocks;
+struct Measurements;
 
 // What the runs of a study share on one stage.
 struct StudySetting {
   OriginalBlocks& source;  // the original model's blocks of this stage
+  // What it measures, so that runs need not: on every rank or none, with figures on the rank that tells. Null where
+  // runs compare token by token.
+  const Measurements* original = nullptr;
 };
 
 // What the phases of one stage share.

@@ -76,6 +76,37 @@ absl::StatusOr<Measurements> Measure(StageContext& context, std::vector<Lane>& l
   return found;
 }
 
+namespace {
+
+// Puts what is known of the original model beside a run's own figures.
+void AddOriginal(const Measurements& original, Measurements* found) {
+  for (v1::EvaluationResult& text : found->evaluations) {
+    for (const v1::EvaluationResult& known : original.evaluations) {
+      if (known.name() == text.name()) text.set_perplexity_original(known.perplexity());
+    }
+  }
+  for (v1::TaskResult& task : found->tasks) {
+    for (const v1::TaskResult& known : original.tasks) {
+      if (known.name() != task.name() || known.kind() != task.kind()) continue;
+      task.set_accuracy_original(known.accuracy());
+      if (known.has_accuracy_normalized()) task.set_accuracy_normalized_original(known.accuracy_normalized());
+      if (known.has_perplexity()) task.set_perplexity_original(known.perplexity());
+    }
+  }
+}
+
+}  // namespace
+
+absl::StatusOr<Measurements> MeasureOriginal(StageContext& context) {
+  std::vector<Lane> lanes;
+  const int64_t budget = context.environment.memory_budget / 2;
+  CALIPRESS_ASSIGN_OR_RETURN(lanes.emplace_back(),
+                             MakeLane(context, *context.model, Originals(context, *context.model, budget)));
+  return Measure(context, lanes, [&](double fraction, const std::string& what) {
+    context.observer.OnProgress(kEvaluatePhase, fraction, "original model: " + what);
+  });
+}
+
 absl::Status Evaluate(StageContext& context) {
   const auto& evaluation = context.recipe().evaluation();
   const bool compressed = context.recipe().steps_size() > 0;
@@ -89,7 +120,8 @@ absl::Status Evaluate(StageContext& context) {
                        "model with its own original");
     }
   }
-  const OpenModel* beside = compressed ? context.model.get() : reference.get();
+  const Measurements* original = context.study == nullptr ? nullptr : context.study->original;
+  const OpenModel* beside = original != nullptr ? nullptr : compressed ? context.model.get() : reference.get();
   const int64_t budget = context.environment.memory_budget / (beside == nullptr ? 2 : 4);
   std::vector<Lane> lanes;
   const auto add = [&](const OpenModel& model, std::unique_ptr<BlockSource> blocks) -> absl::Status {
@@ -103,6 +135,7 @@ absl::Status Evaluate(StageContext& context) {
   CALIPRESS_ASSIGN_OR_RETURN(Measurements found, Measure(context, lanes, [&](double fraction, const std::string& what) {
                                context.observer.OnProgress(kEvaluatePhase, fraction, what);
                              }));
+  if (original != nullptr) AddOriginal(*original, &found);
   for (auto& result : found.evaluations) *context.outcome.add_evaluations() = std::move(result);
   for (auto& result : found.tasks) *context.outcome.add_tasks() = std::move(result);
   return absl::OkStatus();

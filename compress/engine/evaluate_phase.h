@@ -22,6 +22,9 @@ struct Measurements {
   std::vector<v1::TaskResult> tasks;
 };
 
+// What the recipe's evaluation names under the original model alone. All ranks call it alike.
+absl::StatusOr<Measurements> MeasureOriginal(StageContext& context);
+
 // The texts and tasks of the recipe under the first lane's model, and, where there is one, the second's to compare
 // with. All ranks call it alike. `progress` hears the share that is done and what is being measured.
 absl::StatusOr<Measurements> Measure(StageContext& context, std::vector<Lane>& lanes,

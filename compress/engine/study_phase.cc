@@ -16,6 +16,7 @@
 #include "compress/base/status_macros.h"
 #include "compress/collective/buffered_group.h"
 #include "compress/engine/compress_phase.h"
+#include "compress/engine/evaluate_phase.h"
 #include "compress/engine/model_phases.h"
 #include "compress/engine/phase_sums.h"
 #include "compress/engine/stage_blocks.h"
@@ -130,6 +131,7 @@ class Study {
 
   // Before the first run: what asks the model keeps all stages in step, and in a pipeline that costs a run's time.
   absl::Status MakeTokens();
+  absl::Status TakeOriginal();
   // Tells every rank which sets an earlier attempt has left.
   absl::Status FindSets();
   std::vector<std::vector<const recipe::StudyRun*>> Batches() const;
@@ -143,7 +145,8 @@ class Study {
   collective::BufferedGroup group_;
   StageEnvironment environment_;
   OriginalBlocks source_;
-  const StudySetting setting_;
+  StudySetting setting_;
+  Measurements original_;  // of the original model, where runs need not measure it themselves
   PhaseSums sums_;
   std::map<std::string, Tokens> tokens_;
   std::set<std::string> sets_;       // staged calibration sets (recipe::CalibrationSetFile)
@@ -317,9 +320,23 @@ absl::Status Study::Tell(ActiveRun& active) {
   return absl::OkStatus();
 }
 
+// Once for all runs, unless they compare the models token by token, for which both must run side by side.
+absl::Status Study::TakeOriginal() {
+  const auto batches = Batches();
+  if (batches.empty() || context_.recipe().evaluation().divergence()) return absl::OkStatus();
+  ActiveRun active(context_, environment_, setting_, sums_, *batches.front().front(), runs_.size());
+  auto measured = MeasureOriginal(active.context);
+  // Logits that are no numbers are known on one rank, and then of every run as well: each tells it.
+  if (!measured.ok() && ErrorReason(measured.status()) != reason::kNonFiniteActivations) return measured.status();
+  if (measured.ok()) original_ = *std::move(measured);
+  setting_.original = &original_;
+  return absl::OkStatus();
+}
+
 absl::Status Study::Run() {
   CALIPRESS_RETURN_IF_ERROR(RunPhase(context_, kStudyPhase, [&]() -> absl::Status {
     CALIPRESS_RETURN_IF_ERROR(MakeTokens());
+    CALIPRESS_RETURN_IF_ERROR(TakeOriginal());
     for (const auto& batch : Batches()) {
       CALIPRESS_RETURN_IF_ERROR(context_.cancellation.status());
       CALIPRESS_RETURN_IF_ERROR(RunBatch(batch));

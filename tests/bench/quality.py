@@ -1,4 +1,5 @@
-"""Perplexity, divergence, seconds and size after every method, ours and llm-compressor's, on the same token ids.
+"""Perplexity, divergence, error by linear, seconds and size after every method, ours and llm-compressor's, on the same
+token ids.
 
 Needs ../shared. QUALITY=name,name: those rows alone.
 """
@@ -78,6 +79,10 @@ def quality(folder):
                 command += ["--reference", model]
             told = json.loads(measure(command)[2].strip().splitlines()[-1])["evaluations"][0]
             row[name] = {k: round(told[k], 5) for k in ("perplexity", "kl_divergence", "top1_agreement") if k in told}
+        if checkpoint != model and not label.startswith("spqr"):  # whose layout is ours
+            output = measure([PEER, HERE / "layer_errors.py", model, ids, checkpoint])[2]
+            errors = next(json.loads(line) for line in output.splitlines() if line.startswith('{"layer_errors'))
+            row["error"] = round(next(iter(errors["layer_errors"].values())), 6)
         print(label, json.dumps(row), file=sys.stderr, flush=True)
 
     tell("original", model, 0)

@@ -176,6 +176,19 @@ def test_keeping_none_leaves_tables_and_ids(tmp_path, recipe_file):
     assert [file.name for file in tmp_path.joinpath("out", "calibration").iterdir()] == ["sampled-0.npy"]
 
 
+def test_the_original_is_measured_once_where_nothing_compares_token_by_token(best, tmp_path, recipe_file):
+    path = recipe_file(study("[{name: gptq, steps: [{gptq: {group_size: 64}}]}]").replace(
+        "evaluation: {", "evaluation: {divergence: false, "))
+    calipress("run", MODEL, tmp_path / "out", "--recipe", path, "--workers", 2, "--threads-per-worker", 1, check=0)
+    beside = {run["name"]: run["evaluations"][0] for run in report(best)["runs"]}
+    for run in report(tmp_path / "out")["runs"]:
+        text = run["evaluations"][0]
+        name = run["name"].removesuffix("/repeat")
+        assert text["perplexity_original"] == beside[name]["perplexity_original"]
+        assert text["perplexity"] == beside[name]["perplexity"]
+        assert "kl_divergence" not in text and "kl_divergence" in beside[name]
+
+
 @pytest.mark.parametrize("kept", ["awq", "wanda"])
 def test_the_original_activations_serve_all_runs(tmp_path, recipe_file, kept):
     """Runs that are solved for from one pass give what each gives alone."""
