@@ -11,7 +11,6 @@
 #include "absl/strings/str_cat.h"
 #include "compress/arch/arch.h"
 #include "compress/base/error.h"
-#include "compress/base/log.h"
 #include "compress/base/status_macros.h"
 #include "compress/checkpoint/formats/linear_format.h"
 #include "compress/checkpoint/publication/marker.h"
@@ -21,6 +20,7 @@
 #include "compress/report/page.h"
 #include "server/assembly/expected_tensors.h"
 #include "server/assembly/message_json.h"
+#include "server/assembly/output_sweep.h"
 #include "server/assembly/shards.h"
 #include "server/assembly/study_files.h"
 #include "server/fleet/staging.h"
@@ -141,9 +141,10 @@ absl::Status MoveOver(storage::ObjectStore& store, const std::string& from, cons
 }
 
 absl::Status MoveShards(storage::ObjectStore& store, const v1::CompressionJob& job, const Shards& shards,
-                        const std::vector<ShardPlace>& places) {
+                        const std::vector<ShardPlace>& places, OutputClaim& claim) {
   for (size_t i = 0; i < shards.size(); ++i) {
     if (places[i] == ShardPlace::kPublished) continue;
+    CALIPRESS_RETURN_IF_ERROR(claim.Keep());
     CALIPRESS_RETURN_IF_ERROR(MoveOver(store, shards[i].uri(), storage::JoinUri(job.output(), shards[i].file())));
   }
   return absl::OkStatus();
@@ -156,10 +157,11 @@ absl::Status MoveImatrix(storage::ObjectStore& store, const v1::CompressionJob& 
   CALIPRESS_ASSIGN_OR_RETURN(const bool waits, store.Exists(staged));
   if (waits) return MoveOver(store, staged, target);
   CALIPRESS_ASSIGN_OR_RETURN(const bool moved, store.Exists(target));
-  return moved
-             ? absl::OkStatus()
-             : EnvironmentError(reason::kStorageUnavailable,
-                                absl::StrCat(storage::RedactUri(staged), " is gone; another attempt writes it again"));
+  return moved ? absl::OkStatus()
+               : EnvironmentError(reason::kStorageUnavailable,
+                                  absl::StrCat(storage::RedactUri(staged),
+                                               ", which the job wrote, is gone, and is not in "
+                                               "the output either; submit the job again"));
 }
 
 absl::Status WriteBesides(storage::ObjectStore& store, const v1::CompressionJob& job, const Checkpoint& checkpoint,
@@ -185,13 +187,13 @@ absl::Status WriteBesides(storage::ObjectStore& store, const v1::CompressionJob&
 }
 
 // True where config.json is there already: a publication of this job that finished, whose end was not recorded. The
-// report is then the one that was published.
+// report is then the one that was published. `begun`: the job has put files into the output.
 absl::StatusOr<bool> AlreadyPublished(storage::ObjectStore& store, const v1::CompressionJob& job,
-                                      const Checkpoint& checkpoint, bool has_marker, v1::Report* report) {
+                                      const Checkpoint& checkpoint, bool begun, v1::Report* report) {
   auto present = store.ReadAll(storage::JoinUri(job.output(), kConfig), kLargestConfig);
   if (absl::IsNotFound(present.status())) return false;
   if (!present.ok()) return present.status();
-  if (!has_marker || *present != checkpoint.config) return OutputExists(job, kConfig);
+  if (!begun || *present != checkpoint.config) return OutputExists(job, kConfig);
   CALIPRESS_ASSIGN_OR_RETURN(const std::string json,
                              store.ReadAll(storage::JoinUri(job.output(), kReport), kLargestReport));
   v1::Report published;
@@ -201,7 +203,7 @@ absl::StatusOr<bool> AlreadyPublished(storage::ObjectStore& store, const v1::Com
 }
 
 absl::Status PublishCheckpoint(storage::ObjectStore& store, const v1::CompressionJob& of_study, Shards shards,
-                               v1::Report* report) {
+                               OutputClaim& claim, v1::Report* report) {
   CALIPRESS_ASSIGN_OR_RETURN(const v1::CompressionJob job, JobOfCheckpoint(of_study, *report));
   std::map<std::string, std::vector<int64_t>> expected;
   CALIPRESS_ASSIGN_OR_RETURN(Checkpoint checkpoint, Design(store, job, std::move(shards), &expected));
@@ -209,16 +211,20 @@ absl::Status PublishCheckpoint(storage::ObjectStore& store, const v1::Compressio
   report->set_output_bytes(TensorBytes(checkpoint.shards));
   const std::string root = fleet::StagingRoot(job);
   CALIPRESS_ASSIGN_OR_RETURN(const auto marker, checkpoint::ReadMarker(store, root));
+  CALIPRESS_ASSIGN_OR_RETURN(const bool claimed, claim.IsThere());
+  // Two jobs of one recipe write the same config.json: the claim tells them apart.
   CALIPRESS_ASSIGN_OR_RETURN(const bool published,
-                             AlreadyPublished(store, job, checkpoint, marker.has_value(), report));
+                             AlreadyPublished(store, job, checkpoint, marker.has_value() && claimed, report));
   if (published) return absl::OkStatus();
 
+  CALIPRESS_RETURN_IF_ERROR(claim.Take(/*begun=*/marker.has_value()));
   CALIPRESS_RETURN_IF_ERROR(CheckForeign(store, job, checkpoint, marker.value_or(std::vector<std::string>())));
   CALIPRESS_ASSIGN_OR_RETURN(const auto places, LocateShards(store, job.output(), checkpoint.shards, expected));
   const std::vector<std::string> files = checkpoint.Files();
+  CALIPRESS_RETURN_IF_ERROR(claim.RemoveStale());
   if (!marker || *marker != files)
     CALIPRESS_RETURN_IF_ERROR(checkpoint::WriteMarker(store, root, Union(files, marker)));
-  CALIPRESS_RETURN_IF_ERROR(MoveShards(store, job, checkpoint.shards, places));
+  CALIPRESS_RETURN_IF_ERROR(MoveShards(store, job, checkpoint.shards, places, claim));
   CALIPRESS_RETURN_IF_ERROR(WriteBesides(store, job, checkpoint, *report));
 
   // Everything else is in place, so the last look comes as late as it can.
@@ -226,6 +232,7 @@ absl::Status PublishCheckpoint(storage::ObjectStore& store, const v1::Compressio
   own.erase(std::remove(own.begin(), own.end(), kConfig), own.end());
   if (!checkpoint.index) own.erase(std::remove(own.begin(), own.end(), kIndex), own.end());
   CALIPRESS_RETURN_IF_ERROR(CheckForeign(store, job, checkpoint, own));
+  CALIPRESS_RETURN_IF_ERROR(claim.Confirm());
   return store.WriteAll(storage::JoinUri(job.output(), kConfig), checkpoint.config);
 }
 
@@ -238,37 +245,6 @@ absl::Status PublishTables(storage::ObjectStore& store, const v1::CompressionJob
   CALIPRESS_RETURN_IF_ERROR(store.WriteAll(storage::JoinUri(job.output(), kPage), report::ReportPage(job, report)));
   CALIPRESS_ASSIGN_OR_RETURN(const std::string json, MessageJson(report));
   return store.WriteAll(storage::JoinUri(job.output(), kReport), json);
-}
-
-// Takes back what a publication that did not reach config.json has put into the output.
-absl::Status TakeBack(storage::ObjectStore& store, const v1::CompressionJob& job) {
-  CALIPRESS_ASSIGN_OR_RETURN(const auto marker, checkpoint::ReadMarker(store, fleet::StagingRoot(job)));
-  if (!marker) return absl::OkStatus();
-  CALIPRESS_ASSIGN_OR_RETURN(const bool whole, store.Exists(storage::JoinUri(job.output(), kConfig)));
-  if (whole) {
-    LogWarning("a checkpoint in the output of a job that did not succeed is left as it is",
-               {{"job", job.name()}, {"output", storage::RedactUri(job.output())}});
-    return absl::OkStatus();
-  }
-  for (const std::string& name : *marker) {
-    if (name.find('/') != std::string::npos) continue;
-    const absl::Status status = store.Delete(storage::JoinUri(job.output(), name));
-    if (!status.ok() && !absl::IsNotFound(status)) return status;
-  }
-  return absl::OkStatus();
-}
-
-absl::Status DeleteIfEmpty(storage::ObjectStore& store, const std::string& folder) {
-  CALIPRESS_ASSIGN_OR_RETURN(const auto objects, store.List(folder));
-  return objects.empty() ? store.DeleteFolder(folder) : absl::OkStatus();
-}
-
-absl::Status SweepOutput(storage::ObjectStore& store, const v1::CompressionJob& job) {
-  const bool succeeded = job.state() == v1::CompressionJob::SUCCEEDED;
-  if (!succeeded) CALIPRESS_RETURN_IF_ERROR(TakeBack(store, job));
-  CALIPRESS_RETURN_IF_ERROR(store.DeleteFolder(fleet::StagingRoot(job)));
-  CALIPRESS_RETURN_IF_ERROR(DeleteIfEmpty(store, storage::JoinUri(job.output(), "_calipress")));
-  return succeeded ? absl::OkStatus() : DeleteIfEmpty(store, job.output());
 }
 
 }  // namespace
@@ -284,17 +260,12 @@ absl::Status CheckpointPublisher::Publish(const v1::CompressionJob& job,
   Shards shards;
   for (const auto& outcome : outcomes) shards.insert(shards.end(), outcome.shards().begin(), outcome.shards().end());
   std::sort(shards.begin(), shards.end(), [](const auto& a, const auto& b) { return a.file() < b.file(); });
-  return PublishCheckpoint(store_, job, std::move(shards), report);
+  OutputClaim claim(store_, job, clock_, patience_);
+  return PublishCheckpoint(store_, job, std::move(shards), claim, report);
 }
 
-void CheckpointPublisher::Sweep(const v1::CompressionJob& job) {
-  if (job.output().empty()) return;
-  const absl::Status status = SweepOutput(store_, job);
-  if (status.ok()) return;
-  LogWarning("a job's staging folder could not be removed", {{"job", job.name()},
-                                                             {"folder", storage::RedactUri(fleet::StagingRoot(job))},
-                                                             {"reason", ErrorReason(status)},
-                                                             {"error", std::string(status.message())}});
+absl::Status CheckpointPublisher::Sweep(const v1::CompressionJob& job) {
+  return job.output().empty() ? absl::OkStatus() : SweepOutput(store_, job, clock_);
 }
 
 }  // namespace calipress::assembly

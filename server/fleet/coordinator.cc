@@ -71,8 +71,8 @@ absl::Status CoordinatorImpl::Restore() {
   CALIPRESS_ASSIGN_OR_RETURN(std::vector<store::ActiveJob> active, store_->LoadActive());
   CALIPRESS_ASSIGN_OR_RETURN(std::vector<v1::CompressionJob> unswept, store_->LoadUnswept());
   CALIPRESS_ASSIGN_OR_RETURN(counts_, store_->CountByState());
-  to_sweep_.assign(unswept.begin(), unswept.end());
   const Clock::SteadyTime now = clock_.Steady();
+  for (v1::CompressionJob& job : unswept) to_sweep_.push_back({std::move(job), 0, now});
   for (store::ActiveJob& stored : active) {
     WorkingJob& working = working_[stored.row.job.uid()];
     working.job = stored.row.job;
@@ -365,7 +365,7 @@ absl::Status CoordinatorImpl::Flush() {
       continue;
     }
     if (working.job.attempt() > 0 && !working.job.output().empty()) {
-      to_sweep_.push_back(working.job);
+      to_sweep_.push_back({working.job, 0, clock_.Steady()});
       wake_.notify_all();
     }
     uid_of_name_.erase(working.job.name());

@@ -26,7 +26,7 @@ class NoPublisher : public fleet::Publisher {
                        const std::vector<worker::v1::FinishedBlock>&, v1::Report*) override {
     return absl::UnimplementedError("no publication in this test");
   }
-  void Sweep(const v1::CompressionJob&) override {}
+  absl::Status Sweep(const v1::CompressionJob&) override { return absl::OkStatus(); }
 };
 
 // The API over a real coordinator, store and gRPC server on loopback, and a client's channel to it. No workers: jobs
