@@ -2,6 +2,9 @@
 
 #include <algorithm>
 #include <chrono>
+#include <map>
+#include <set>
+#include <string_view>
 #include <thread>
 
 #include "absl/strings/str_cat.h"
@@ -10,13 +13,12 @@
 #include "compress/base/utf8.h"
 #include "compress/checkpoint/publication/source_files.h"
 #include "nlohmann/json.hpp"
-#include "server/fleet/staging.h"
 
 namespace calipress::assembly {
 namespace {
 
 constexpr int64_t kLargestClaim = 64 << 10;
-constexpr char kSuffix[] = ".json";
+constexpr std::string_view kPrefix = "claim-", kSuffix = ".json";
 // Far above what one shard's move takes, and what clocks of two machines differ by.
 constexpr std::chrono::hours kStaleAfter(1);
 constexpr std::chrono::minutes kRenewAfter(5);
@@ -38,8 +40,8 @@ OutputClaim::OutputClaim(storage::ObjectStore& store, const v1::CompressionJob& 
       job_(job),
       clock_(clock),
       patience_(patience),
-      folder_(storage::JoinUri(job.output(), "_calipress/claims")),
-      uri_(storage::JoinUri(folder_, job.uid() + kSuffix)) {}
+      folder_(storage::JoinUri(job.output(), "_calipress")),
+      uri_(storage::JoinUri(folder_, std::string(kPrefix) + job.uid() + std::string(kSuffix))) {}
 
 absl::StatusOr<bool> OutputClaim::IsThere() const { return store_.Exists(uri_); }
 
@@ -49,7 +51,8 @@ absl::Status OutputClaim::Write() {
   return store_.WriteAll(uri_, claim.dump(2) + "\n");
 }
 
-absl::StatusOr<OutputClaim::Other> OutputClaim::Read(const std::string& uri, const std::string& uid) const {
+absl::StatusOr<OutputClaim::Other> OutputClaim::Read(const std::string& uri, const std::string& uid,
+                                                     bool staged) const {
   Other other{uri, uid, absl::StrCat("the job with uid ", uid), /*stale=*/true};
   const auto text = store_.ReadAll(uri, kLargestClaim);
   // Withdrawn since it was listed.
@@ -62,24 +65,26 @@ absl::StatusOr<OutputClaim::Other> OutputClaim::Read(const std::string& uri, con
   }
   other.name = BoundedText(claim["job"].get<std::string>(), 100);
   const int64_t age = SecondsOf(clock_.Wall()) - claim["renewed_seconds"].get<int64_t>();
-  if (age > std::chrono::seconds(kStaleAfter).count()) return other;
-  v1::CompressionJob owner;
-  owner.set_output(job_.output());
-  owner.set_uid(uid);
-  CALIPRESS_ASSIGN_OR_RETURN(const auto staged, store_.List(fleet::StagingRoot(owner)));
-  other.stale = staged.empty();
+  other.stale = !staged || age > std::chrono::seconds(kStaleAfter).count();
   return other;
 }
 
 absl::StatusOr<std::vector<OutputClaim::Other>> OutputClaim::Others() const {
-  std::vector<Other> others;
+  std::map<std::string, std::string> claims;  // uid -> URI
+  std::set<std::string> staged;               // uids that have a staging folder
   CALIPRESS_ASSIGN_OR_RETURN(const auto objects, store_.List(folder_));
   for (const storage::ObjectInfo& object : objects) {
-    std::string uid = checkpoint::NameBelow(folder_, object.uri);
-    if (!uid.ends_with(kSuffix) || uid.find('/') != std::string::npos) continue;
-    uid.resize(uid.size() - (sizeof(kSuffix) - 1));
-    if (uid == job_.uid()) continue;
-    CALIPRESS_ASSIGN_OR_RETURN(others.emplace_back(), Read(object.uri, uid));
+    const std::string name = checkpoint::NameBelow(folder_, object.uri);
+    if (const size_t slash = name.find('/'); slash != std::string::npos) {
+      staged.insert(name.substr(0, slash));
+    } else if (name.starts_with(kPrefix) && name.ends_with(kSuffix) && name.size() > kPrefix.size() + kSuffix.size()) {
+      claims[name.substr(kPrefix.size(), name.size() - kPrefix.size() - kSuffix.size())] = object.uri;
+    }
+  }
+  claims.erase(job_.uid());
+  std::vector<Other> others;
+  for (const auto& [uid, uri] : claims) {
+    CALIPRESS_ASSIGN_OR_RETURN(others.emplace_back(), Read(uri, uid, staged.contains(uid)));
   }
   return others;
 }

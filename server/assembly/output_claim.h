@@ -13,7 +13,7 @@ namespace calipress::assembly {
 
 // Who may publish into an output, among coordinators that know nothing of one another.
 //
-// Each writes a claim, `_calipress/claims/<uid>.json`, looks for those of others only then, and goes on only where it
+// Each writes a claim, `_calipress/claim-<uid>.json`, looks for those of others only then, and goes on only where it
 // sees none: whichever of two writes second sees the first one's (reads of our stores follow writes). No conditional
 // write is needed, which Arrow's file systems do not have. Where two see each other, the greater uid withdraws.
 //
@@ -56,7 +56,7 @@ class OutputClaim {
   absl::Status Write();
   absl::StatusOr<std::vector<Other>> Others() const;
   absl::StatusOr<std::vector<Other>> LiveOthers() const;
-  absl::StatusOr<Other> Read(const std::string& uri, const std::string& uid) const;
+  absl::StatusOr<Other> Read(const std::string& uri, const std::string& uid, bool staged) const;
   absl::Status WaitForOthers(bool begun);
   // Withdraws, and says so.
   absl::Status LoseTo(const Other& other);

@@ -105,7 +105,7 @@ class OutputClaimTest : public PublishingTest {
     EXPECT_NE(ReadFile(folder_ / "out/report.json").find("of " + job.job.uid()), std::string::npos) << when;
   }
 
-  std::string ClaimOf(const std::string& uid) const { return folder_ / ("out/_calipress/claims/" + uid + ".json"); }
+  std::string ClaimOf(const std::string& uid) const { return folder_ / ("out/_calipress/claim-" + uid + ".json"); }
 
   static std::string ClaimText(const std::string& uid, Clock::WallTime renewed = Clock::System().Wall()) {
     const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(renewed.time_since_epoch()).count();
