@@ -31,6 +31,10 @@ int ShowOutcome(const v1::CompressionJob& job, bool json, const Console& console
   } else {
     console.err << "the job was " << StateName(job.state()) << std::endl;
   }
+  // A study that did not come to its end has measured something all the same.
+  if (!json && job.state() != v1::CompressionJob::SUCCEEDED && job.report().has_study()) {
+    console.out << ReportText(job.report()) << std::flush;
+  }
   return ExitCodeOf(job.state());
 }
 

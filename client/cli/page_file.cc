@@ -13,7 +13,10 @@
 #include <system_error>
 
 #include "absl/strings/str_cat.h"
+#include "client/cli/exit_code.h"
+#include "client/cli/output/error_text.h"
 #include "compress/base/error.h"
+#include "compress/report/page.h"
 
 extern char** environ;
 
@@ -63,6 +66,20 @@ absl::StatusOr<std::string> WriteTemporaryPage(const std::string& html) {
   if (done == html.size()) return path;
   unlink(path.c_str());
   return WriteError(path, code);
+}
+
+int SavePage(const v1::CompressionJob& job, const std::string& path, const Console& console) {
+  const std::string page = report::ReportPage(job, job.report());
+  if (path == "-") {
+    console.out << page << std::flush;
+    return kDone;
+  }
+  if (const absl::Status written = WritePage(path, page); !written.ok()) {
+    console.err << ErrorText(written);
+    return ExitCodeOf(written);
+  }
+  console.out << "written   " << path << std::endl;
+  return kDone;
 }
 
 absl::Status OpenOnDesktop(const std::string& path) {

@@ -4,6 +4,8 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "calipress/v1/job.pb.h"
+#include "client/cli/console.h"
 
 namespace calipress::cli {
 
@@ -12,6 +14,9 @@ absl::Status WritePage(const std::string& path, const std::string& html);
 
 // Writes it to a new file in the folder for temporary ones, which stays; its path.
 absl::StatusOr<std::string> WriteTemporaryPage(const std::string& html);
+
+// The page of a job's report: to a file, which it names, or with "-" to standard output. Returns the exit code.
+int SavePage(const v1::CompressionJob& job, const std::string& path, const Console& console);
 
 // Opens a file with the desktop's program for it (xdg-open). NOT_FOUND where there is none.
 absl::Status OpenOnDesktop(const std::string& path);

@@ -19,6 +19,8 @@
 namespace calipress::client {
 namespace {
 
+constexpr int kLargestReport = 256 << 20;
+
 void Sleep(double seconds) { std::this_thread::sleep_for(std::chrono::duration<double>(seconds)); }
 
 bool IsLoopback(const std::string& address) {
@@ -33,6 +35,8 @@ std::shared_ptr<grpc::Channel> OpenChannel(const std::string& address) {
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
   arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 1000);
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 2000);
+  // Reports of large studies and models.
+  arguments.SetMaxReceiveMessageSize(kLargestReport);
   return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
 }
 

@@ -1,5 +1,6 @@
 #include "compress/base/units.h"
 
+#include <charconv>
 #include <cmath>
 #include <iterator>
 
@@ -36,5 +37,10 @@ std::string FormatPerplexity(double value) {
 }
 
 std::string FormatPercent(double ratio) { return std::isfinite(ratio) ? absl::StrFormat("%.1f %%", 100 * ratio) : "-"; }
+
+std::string ExactNumber(double value) {
+  char text[32];
+  return std::string(text, std::to_chars(text, text + sizeof text, value).ptr);
+}
 
 }  // namespace calipress

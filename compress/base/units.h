@@ -17,4 +17,7 @@ std::string FormatPerplexity(double value);
 // "98.2 %"; "-" for what is not finite.
 std::string FormatPercent(double ratio);
 
+// The shortest text that reads back as the same number: "0.25".
+std::string ExactNumber(double value);
+
 }  // namespace calipress

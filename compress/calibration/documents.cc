@@ -6,8 +6,8 @@
 #include "absl/strings/str_cat.h"
 #include "compress/base/error.h"
 #include "compress/base/status_macros.h"
-#include "compress/calibration/json_field.h"
 #include "compress/base/utf8.h"
+#include "compress/calibration/json_field.h"
 #include "compress/recipe/data_kind.h"
 #include "compress/storage/spill.h"
 #include "compress/storage/text_column.h"
@@ -77,15 +77,17 @@ absl::Status ForEachLine(
 }
 
 Documents::Documents(std::unique_ptr<storage::ObjectReader> reader, std::string name, std::string field, RowKind kind,
-                     bool json_lines)
+                     EmptyRows empty_rows, bool json_lines)
     : reader_(std::move(reader)),
       name_(std::move(name)),
       field_(std::move(field)),
       kind_(kind),
+      empty_rows_(empty_rows),
       json_lines_(json_lines) {}
 
 absl::StatusOr<std::unique_ptr<Documents>> Documents::Open(storage::ObjectStore& store, const std::string& uri,
-                                                           const std::string& field, RowKind row_kind) {
+                                                           const std::string& field, RowKind row_kind,
+                                                           EmptyRows empty_rows) {
   const std::string name = storage::RedactUri(uri);
   const recipe::DataKind kind = recipe::DataKindOf(uri);
   if (!recipe::IsDocuments(kind)) {
@@ -100,10 +102,10 @@ absl::StatusOr<std::unique_ptr<Documents>> Documents::Open(storage::ObjectStore&
     if (reader->size() == 0) return DataError(absl::StrCat(name, " is empty"));
   }
   std::unique_ptr<Documents> documents(
-      new Documents(std::move(reader), name, field, row_kind, kind == recipe::DataKind::kJsonLines));
+      new Documents(std::move(reader), name, field, row_kind, empty_rows, kind == recipe::DataKind::kJsonLines));
   CALIPRESS_RETURN_IF_ERROR(
       Annotate(kind == recipe::DataKind::kParquet ? documents->ScanParquet() : documents->Scan(), name));
-  if (documents->size() == 0) return DataError(absl::StrCat(name, " has no text in it"));
+  if (!documents->has_text_) return DataError(absl::StrCat(name, " has no text in it"));
   return documents;
 }
 
@@ -123,8 +125,7 @@ absl::Status Documents::ScanParquet() {
           return DataError(
               absl::StrCat("its texts have more than ", storage::kMostUnpackedBytes, " bytes; give a part of them"));
         }
-        if (text.empty()) return absl::OkStatus();
-        extents_.push_back({texts.size(), static_cast<int64_t>(text.size())});
+        AddRow({texts.size(), static_cast<int64_t>(text.size())}, text.empty());
         return texts.Append(text);
       }));
   CALIPRESS_ASSIGN_OR_RETURN(reader_, texts.Finish());
@@ -138,8 +139,13 @@ absl::StatusOr<std::string> Documents::RowOf(std::string_view line) const {
 absl::Status Documents::ScanJsonLine(int64_t offset, std::string_view line) {
   if (IsBlank(line)) return absl::OkStatus();
   CALIPRESS_ASSIGN_OR_RETURN(const std::string text, RowOf(line));
-  if (!text.empty()) extents_.push_back({offset, static_cast<int64_t>(line.size())});
+  AddRow({offset, static_cast<int64_t>(line.size())}, text.empty());
   return absl::OkStatus();
+}
+
+void Documents::AddRow(const Extent& extent, bool empty) {
+  if (!empty) has_text_ = true;
+  if (!empty || empty_rows_ == EmptyRows::kKept) extents_.push_back(extent);
 }
 
 absl::Status Documents::Scan() {
@@ -161,7 +167,7 @@ absl::Status Documents::Scan() {
                        }
                        if (line.back() == '\r') line.remove_suffix(1);
                        if (!open) extents_.push_back({offset, 0});
-                       open = true;
+                       open = has_text_ = true;
                        Extent& extent = extents_.back();
                        extent.bytes = offset + static_cast<int64_t>(line.size()) - extent.offset;
                        if (extent.bytes <= kMaxDocumentBytes) return absl::OkStatus();
@@ -173,6 +179,7 @@ absl::Status Documents::Scan() {
 absl::StatusOr<std::string> Documents::Read(int64_t index) const {
   const Extent& extent = extents_[index];
   std::string bytes;
+  if (extent.bytes == 0) return bytes;
   if (kept_.empty()) {
     bytes.resize(extent.bytes);
     CALIPRESS_RETURN_IF_ERROR(reader_->ReadAt(extent.offset, extent.bytes, bytes.data()));

@@ -4,10 +4,10 @@
 #include "absl/strings/str_cat.h"
 #include "compress/base/error.h"
 #include "compress/base/status_macros.h"
+#include "compress/base/utf8.h"
 #include "compress/calibration/documents.h"
 #include "compress/calibration/id_range.h"
 #include "compress/calibration/source.h"
-#include "compress/base/utf8.h"
 #include "compress/recipe/data_kind.h"
 
 namespace calipress::calibration {
@@ -20,7 +20,8 @@ constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
 
 absl::Status TextError(const std::string& message) { return UserError(reason::kInvalidCalibrationData, message); }
 
-// A .txt as it is (the usual files are joined already); the rows of a .jsonl joined.
+// A .txt as it is (the usual files are joined already); all rows of other files joined, empty ones too, of which
+// WikiText has many (methods.md 8.1).
 absl::StatusOr<std::string> WholeText(const v1::Perplexity& perplexity, storage::ObjectStore& store) {
   const std::string name = storage::RedactUri(perplexity.uri());
   CALIPRESS_ASSIGN_OR_RETURN(const auto reader, OpenDataFile(store, perplexity.uri()));
@@ -42,10 +43,11 @@ absl::StatusOr<std::string> WholeText(const v1::Perplexity& perplexity, storage:
     }
     return text;
   }
-  CALIPRESS_ASSIGN_OR_RETURN(const auto documents, Documents::Open(store, perplexity.uri(), perplexity.field()));
+  CALIPRESS_ASSIGN_OR_RETURN(const auto documents, Documents::Open(store, perplexity.uri(), perplexity.field(),
+                                                                   RowKind::kText, EmptyRows::kKept));
   for (int64_t i = 0; i < documents->size(); ++i) {
     CALIPRESS_ASSIGN_OR_RETURN(const std::string document, documents->Read(i));
-    if (static_cast<int64_t>(text.size() + document.size()) > kMaxTextBytes) {
+    if (static_cast<int64_t>(text.size() + kJoint.size() + document.size()) > kMaxTextBytes) {
       return TextError(absl::StrCat(name, " unpacks to more than ", kMaxTextBytes,
                                     " bytes, which an evaluation text has at most. Give a part of it"));
     }

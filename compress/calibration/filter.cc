@@ -36,12 +36,9 @@ absl::StatusOr<std::optional<Item>> FilteredStream::Next() {
 absl::Status FilteredStream::Refill() {
   const size_t batch = scores() ? kBatch : 1;
   std::vector<std::vector<int64_t>> asked;
-  while (!ended_ && waiting_.size() < batch) {
+  while (waiting_.size() < batch) {
     CALIPRESS_ASSIGN_OR_RETURN(std::optional<Item> item, items_.Next());
-    if (!item) {
-      ended_ = true;
-      break;
-    }
+    if (!item) break;
     Waiting& waiting = waiting_.emplace_back();
     waiting.reason = BeforeModel(*item);
     if (scores() && waiting.reason == nullptr) {
@@ -62,11 +59,11 @@ absl::Status FilteredStream::Refill() {
   return absl::OkStatus();
 }
 
+int64_t FilteredStream::LeastTokens() const { return scores() ? 2 : filter_.has_near_duplicates() ? 1 : 0; }
+
 int64_t FilteredStream::*FilteredStream::BeforeModel(const Item& item) {
   const int64_t tokens = static_cast<int64_t>(item.ids.size());
-  // Nothing is there to predict, or to compare.
-  if (tokens == 0 && (scores() || filter_.has_near_duplicates())) return &FilteredStream::few_tokens_;
-  if (filter_.has_min_tokens() && tokens < filter_.min_tokens()) return &FilteredStream::few_tokens_;
+  if (tokens < std::max<int64_t>(LeastTokens(), filter_.min_tokens())) return &FilteredStream::few_tokens_;
   if (filter_.has_max_tokens() && tokens > filter_.max_tokens()) return &FilteredStream::many_tokens_;
   if (filter_.exact_duplicates()) {
     Sha256 digest;
@@ -92,7 +89,7 @@ std::string FilteredStream::Account() const {
   const auto add = [&](int64_t count, const std::string& what) {
     if (count > 0) reasons.push_back(absl::StrCat(count, " ", what));
   };
-  add(few_tokens_, absl::StrCat("with fewer than ", std::max(1, filter_.min_tokens()), " tokens"));
+  add(few_tokens_, absl::StrCat("with fewer than ", std::max<int64_t>(LeastTokens(), filter_.min_tokens()), " tokens"));
   add(many_tokens_, absl::StrCat("with more than ", filter_.max_tokens(), " tokens"));
   add(equal_, "equal to earlier ones");
   add(near_, absl::StrCat("with ", filter_.near_duplicates(), " of their runs of 5 tokens in earlier ones"));

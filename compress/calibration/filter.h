@@ -20,6 +20,7 @@ class FilteredStream : public ItemStream {
   // Asks `model`, which must be there where the filter has a perplexity, for the first `length` tokens of an item.
   FilteredStream(ItemStream& items, const v1::Filter& filter, int64_t length, ModelOracle* model);
 
+  // None: there are no more for now; asked again it looks for more.
   absl::StatusOr<std::optional<Item>> Next() override;
 
   // Items that came so far, and those of them that were left out.
@@ -39,6 +40,8 @@ class FilteredStream : public ItemStream {
   absl::Status Refill();
   int64_t FilteredStream::*BeforeModel(const Item& item);
   int64_t FilteredStream::*AfterModel(const Waiting& waiting);
+  // Below which there is nothing to predict, or to compare.
+  int64_t LeastTokens() const;
   bool scores() const { return filter_.has_min_perplexity() || filter_.has_max_perplexity(); }
 
   ItemStream& items_;
@@ -46,7 +49,6 @@ class FilteredStream : public ItemStream {
   const int64_t length_;
   ModelOracle* const model_;
   std::deque<Waiting> waiting_;
-  bool ended_ = false;
   std::unordered_set<std::string> digests_;
   NearDuplicates kept_;
   int64_t seen_ = 0;

@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "compress/base/error.h"
+#include "compress/base/status_macros.h"
 #include "compress/base/utf8.h"
 #include "nlohmann/json.hpp"
 
@@ -20,10 +21,19 @@ class FieldPicker : public nlohmann::json_sax<nlohmann::json> {
  public:
   explicit FieldPicker(const std::string& field) : field_(field) {}
 
-  absl::StatusOr<std::string> Take() {
+  // None: there is no such field.
+  absl::StatusOr<std::optional<std::string>> Pick(std::string_view line) {
+    const size_t invalid = FindInvalidUtf8(line);
+    if (invalid != std::string_view::npos) return LineError(absl::StrCat("not valid UTF-8 at byte ", invalid + 1));
+    nlohmann::json::sax_parse(line.begin(), line.end(), this);
     if (!error_.empty()) return LineError(error_);
-    if (text_) return *std::move(text_);
-    if (!kind_.empty()) return LineError(absl::StrCat("field '", field_, "' is ", kind_, "; it must be a string"));
+    if (!text_ && !kind_.empty()) {
+      return LineError(absl::StrCat("field '", field_, "' is ", kind_, "; it must be a string"));
+    }
+    return std::move(text_);
+  }
+
+  absl::Status Missing() const {
     return LineError(absl::StrCat("has no field '", field_, "'",
                                   names_.empty() ? "" : absl::StrCat("; its fields are ", absl::StrJoin(names_, ", ")),
                                   ". Set `field` to the one with the text"));
@@ -102,11 +112,14 @@ class FieldPicker : public nlohmann::json_sax<nlohmann::json> {
 }  // namespace
 
 absl::StatusOr<std::string> TextOfJsonLine(std::string_view line, const std::string& field) {
-  const size_t invalid = FindInvalidUtf8(line);
-  if (invalid != std::string_view::npos) return LineError(absl::StrCat("not valid UTF-8 at byte ", invalid + 1));
   FieldPicker picker(field);
-  nlohmann::json::sax_parse(line.begin(), line.end(), &picker);
-  return picker.Take();
+  CALIPRESS_ASSIGN_OR_RETURN(std::optional<std::string> text, picker.Pick(line));
+  if (!text) return picker.Missing();
+  return *std::move(text);
+}
+
+absl::StatusOr<std::optional<std::string>> FindTextOfJsonLine(std::string_view line, const std::string& field) {
+  return FieldPicker(field).Pick(line);
 }
 
 }  // namespace calipress::calibration

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -11,6 +12,9 @@ namespace calipress::calibration {
 // what is wrong with the line without its content, and are to be put behind the file's name and the line's number:
 // not UTF-8, not JSON, not an object, no such field (with those that there are), not a string. Untrusted text.
 absl::StatusOr<std::string> TextOfJsonLine(std::string_view line, const std::string& field);
+
+// The same, and none where there is no such field.
+absl::StatusOr<std::optional<std::string>> FindTextOfJsonLine(std::string_view line, const std::string& field);
 
 // The list of messages under `field`, as JSON: one message at least, each an object with a "role" that is a string and
 // a "content" that is a string, or a list of parts (or none, beside "tool_calls"). Errors as above; they name the

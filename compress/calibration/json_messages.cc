@@ -3,8 +3,8 @@
 #include "absl/strings/str_cat.h"
 #include "compress/base/error.h"
 #include "compress/base/status_macros.h"
-#include "compress/calibration/json_field.h"
 #include "compress/base/utf8.h"
+#include "compress/calibration/json_field.h"
 #include "nlohmann/json.hpp"
 
 namespace calipress::calibration {

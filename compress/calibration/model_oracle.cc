@@ -1,12 +1,13 @@
 #include "compress/calibration/model_oracle.h"
 
-#include <algorithm>
 #include <cmath>
+#include <limits>
 
 namespace calipress::calibration {
 
 double ScoredSequence::Perplexity() const {
-  return std::exp(negative_log_likelihood / static_cast<double>(std::max<int64_t>(1, predicted)));
+  if (predicted < 1) return std::numeric_limits<double>::quiet_NaN();
+  return std::exp(negative_log_likelihood / static_cast<double>(predicted));
 }
 
 }  // namespace calipress::calibration

@@ -41,6 +41,7 @@ struct ScoredSequence {
   double negative_log_likelihood = 0.0;
   int64_t predicted = 0;
 
+  // Not a number where nothing was predicted.
   double Perplexity() const;
 };
 

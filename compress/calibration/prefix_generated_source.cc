@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <memory>
+#include <numeric>
 #include <optional>
 #include <string>
 #include <utility>
@@ -74,7 +75,7 @@ class Prefixes {
   int64_t too_short_ = 0;
 };
 
-// Texts that were written, one by one.
+// Texts that were written, one by one; more may be added behind the last.
 class WrittenTexts : public ItemStream {
  public:
   explicit WrittenTexts(const std::vector<ScoredSequence>& texts) : texts_(texts) {}
@@ -90,37 +91,48 @@ class WrittenTexts : public ItemStream {
   size_t next_ = 0;
 };
 
-// What stays of the texts, in the order in which they were written.
-struct KeptTexts {
-  std::vector<std::string> texts;
-  int64_t filtered = 0;
-  std::string account;  // of the filter
-};
+// All texts that were written, in rounds, and what stays of them.
+class Texts {
+ public:
+  Texts(double drop_share, const SourceRequest& request, const SourceContext& context)
+      : drop_share_(drop_share), context_(context), items_(stream_, request.filter, request.length, context.model) {}
 
-// Those that the filter keeps, and of these those below the quantile of their perplexities; decoded.
-absl::StatusOr<KeptTexts> Keep(const std::vector<ScoredSequence>& written, double drop_share,
-                               const SourceRequest& request, const SourceContext& context) {
-  WrittenTexts all(written);
-  FilteredStream items(all, request.filter, request.length, context.model);
-  std::vector<int64_t> numbers;
-  std::vector<double> perplexities;
-  for (;;) {
-    CALIPRESS_ASSIGN_OR_RETURN(const std::optional<Item> item, items.Next());
-    if (!item) break;
-    numbers.push_back(item->number);
-    perplexities.push_back(written[item->number].Perplexity());
+  int64_t written() const { return static_cast<int64_t>(written_.size()); }
+
+  // Those of one more round. The filter sees each text once.
+  absl::Status Add(std::vector<ScoredSequence> round) {
+    written_.insert(written_.end(), std::make_move_iterator(round.begin()), std::make_move_iterator(round.end()));
+    for (;;) {
+      CALIPRESS_ASSIGN_OR_RETURN(const std::optional<Item> item, items_.Next());
+      if (!item) return absl::OkStatus();
+      passed_.push_back(item->number);
+    }
   }
-  const double limit = drop_share > 0.0 ? Quantile(perplexities, 1.0 - drop_share) : HUGE_VAL;
-  KeptTexts kept;
-  for (size_t i = 0; i < numbers.size(); ++i) {
-    if (perplexities[i] >= limit) continue;
-    CALIPRESS_ASSIGN_OR_RETURN(kept.texts.emplace_back(),
-                               context.tokenizer->Decode(written[numbers[i]].ids, /*skip_special_tokens=*/true));
+
+  // Of those that the filter keeps the ones that are not dropped, decoded, in the order in which they were written.
+  absl::StatusOr<std::vector<std::string>> Kept() const {
+    std::vector<double> perplexities;
+    perplexities.reserve(passed_.size());
+    for (const int64_t number : passed_) perplexities.push_back(written_[number].Perplexity());
+    std::vector<std::string> texts;
+    for (const size_t place : WithoutTheHighest(perplexities, drop_share_)) {
+      CALIPRESS_ASSIGN_OR_RETURN(
+          texts.emplace_back(), context_.tokenizer->Decode(written_[passed_[place]].ids, /*skip_special_tokens=*/true));
+    }
+    return texts;
   }
-  kept.filtered = static_cast<int64_t>(written.size() - kept.texts.size());
-  kept.account = items.Account();
-  return kept;
-}
+
+  // Of the filter.
+  std::string Account() const { return items_.Account(); }
+
+ private:
+  const double drop_share_;
+  const SourceContext& context_;
+  std::vector<ScoredSequence> written_;
+  WrittenTexts stream_{written_};
+  FilteredStream items_;
+  std::vector<int64_t> passed_;  // numbers of texts
+};
 
 // All of them as one row of ids.
 absl::StatusOr<std::vector<int64_t>> Tokenize(const std::vector<std::string>& texts, bool joined,
@@ -160,13 +172,17 @@ int64_t TextsFor(int64_t missing, double each, double drop_share) {
 
 }  // namespace
 
-double Quantile(std::vector<double> values, double share) {
-  if (values.empty()) return 0.0;
-  std::sort(values.begin(), values.end());
-  const double place = share * static_cast<double>(values.size() - 1);
-  const auto below = static_cast<size_t>(place);
-  if (below + 1 >= values.size()) return values.back();
-  return values[below] + (place - static_cast<double>(below)) * (values[below + 1] - values[below]);
+std::vector<size_t> WithoutTheHighest(const std::vector<double>& values, double share) {
+  std::vector<size_t> order(values.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  if (share <= 0.0 || values.size() < 2) return order;
+  // As many as lie below the quantile where all differ (methods.md 4.1); of equal ones the last go.
+  const auto kept = static_cast<size_t>(std::ceil((1.0 - share) * static_cast<double>(values.size() - 1)));
+  const auto rank = [&](size_t i) { return std::isnan(values[i]) ? HUGE_VAL : values[i]; };
+  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return rank(a) < rank(b); });
+  order.resize(kept);
+  std::sort(order.begin(), order.end());
+  return order;
 }
 
 absl::StatusOr<SourceTokens> TokensFromPrefixes(const v1::PrefixGeneratedSource& source, const SourceRequest& wanted,
@@ -186,8 +202,8 @@ absl::StatusOr<SourceTokens> TokensFromPrefixes(const v1::PrefixGeneratedSource&
   const int64_t least = source.has_texts() && window ? length : needed;
   GenerationRequest request = MakeRequest(source, wanted, context);
 
-  std::vector<ScoredSequence> written;
-  KeptTexts kept;
+  Texts all(source.drop_share(), wanted, context);
+  SourceTokens tokens{.sequences = wanted.sequences, .length = length, .ids = {}};
   std::vector<int64_t> row;
   const int64_t first_round = TextsFor(needed, request.tokens, source.drop_share());
   int64_t texts = source.has_texts() ? source.texts() : first_round;
@@ -197,43 +213,40 @@ absl::StatusOr<SourceTokens> TokensFromPrefixes(const v1::PrefixGeneratedSource&
     const auto found = static_cast<int64_t>(request.prompts.size());
     if (found < texts && (source.has_texts() || found == 0)) {
       return TooLittle(absl::StrCat(
-          "prefix_generated: ", prefixes.Told(), ", and ", static_cast<int64_t>(written.size()) + texts, " are needed",
-          written.empty()
+          "prefix_generated: ", prefixes.Told(), ", and ", all.written() + texts, " are needed",
+          all.written() == 0
               ? ""
-              : absl::StrCat(" (the ", written.size(), " texts that the model wrote have ", row.size(), " tokens, and ",
+              : absl::StrCat(" (the ", all.written(), " texts that the model wrote have ", row.size(), " tokens, and ",
                              wanted.sequences, " samples of ", length, " need ", needed, ")"),
           ". Give more documents, or lower texts, prefix_tokens or calibration.samples"));
     }
     request.sequences = found;
-    request.first_stream = FirstStream(wanted) + kFirstTextStream + written.size();
+    request.first_stream = FirstStream(wanted) + kFirstTextStream + all.written();
     CALIPRESS_ASSIGN_OR_RETURN(auto round, context.model->Generate(request));
-    written.insert(written.end(), std::make_move_iterator(round.begin()), std::make_move_iterator(round.end()));
-    CALIPRESS_ASSIGN_OR_RETURN(kept, Keep(written, source.drop_share(), wanted, context));
-    CALIPRESS_ASSIGN_OR_RETURN(row, Tokenize(kept.texts, window, context));
+    CALIPRESS_RETURN_IF_ERROR(all.Add(std::move(round)));
+    CALIPRESS_ASSIGN_OR_RETURN(const std::vector<std::string> kept, all.Kept());
+    CALIPRESS_ASSIGN_OR_RETURN(row, Tokenize(kept, window, context));
+    tokens.filtered = all.written() - static_cast<int64_t>(kept.size());
     const auto have = static_cast<int64_t>(row.size());
     texts = 0;
     if (have >= least) break;
     if (source.has_texts()) {
-      return TooLittle(absl::StrCat("prefix_generated: the ", kept.texts.size(), " of ", written.size(),
+      return TooLittle(absl::StrCat("prefix_generated: the ", kept.size(), " of ", all.written(),
                                     " texts that were kept have ", have, " tokens, and ", wanted.sequences,
-                                    " samples of ", length, " need ", least, kept.account,
+                                    " samples of ", length, " need ", least, all.Account(),
                                     "; raise texts, or leave it out"));
     }
     // Where all were left out, as many again: how long those are that stay is not known yet.
-    texts = kept.texts.empty()
-                ? static_cast<int64_t>(written.size())
-                : TextsFor(needed - have, static_cast<double>(have) / static_cast<double>(kept.texts.size()),
-                           source.drop_share());
-    if (kept.texts.empty() && static_cast<int64_t>(written.size()) >= kTries * first_round) {
-      return TooLittle(absl::StrCat("prefix_generated: of ", written.size(),
-                                    " texts that the model wrote none was kept", kept.account,
-                                    "; widen the filter, or lower drop_share"));
+    texts = kept.empty() ? all.written()
+                         : TextsFor(needed - have, static_cast<double>(have) / static_cast<double>(kept.size()),
+                                    source.drop_share());
+    if (kept.empty() && all.written() >= kTries * first_round) {
+      return TooLittle(absl::StrCat("prefix_generated: of ", all.written(), " texts that the model wrote none was kept",
+                                    all.Account(), "; widen the filter, or lower drop_share"));
     }
   }
 
-  SourceTokens tokens{.sequences = wanted.sequences, .length = length, .ids = {}};
-  tokens.documents = static_cast<int64_t>(written.size());
-  tokens.filtered = kept.filtered;
+  tokens.documents = all.written();
   if (!window) {
     row.resize(needed);
     tokens.ids = std::move(row);

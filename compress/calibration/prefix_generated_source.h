@@ -22,7 +22,8 @@ namespace calipress::calibration {
 absl::StatusOr<SourceTokens> TokensFromPrefixes(const v1::PrefixGeneratedSource& source, const SourceRequest& request,
                                                 const SourceContext& context);
 
-// The value below which that share of the values lies, between two of them in proportion (numpy.percentile).
-double Quantile(std::vector<double> values, double share);
+// The places of all values but the share that is highest, in rising order: as many as lie below the quantile where no
+// two are equal (numpy.percentile). Of equal values the last go first, what is no number before any.
+std::vector<size_t> WithoutTheHighest(const std::vector<double>& values, double share);
 
 }  // namespace calipress::calibration

@@ -5,6 +5,7 @@
 #include <ATen/ops/sum.h>
 #include "absl/strings/str_join.h"
 #include "compress/base/error.h"
+#include "compress/base/freed_memory.h"
 #include "compress/base/log.h"
 #include "compress/base/metrics.h"
 #include "compress/base/status_macros.h"
@@ -22,7 +23,8 @@ namespace {
 // Relative errors spread over decades.
 prometheus::Histogram& RelativeErrorHistogram(const std::string& method) {
   static auto& family =
-      HistogramFamily("calipress_layer_relative_error", "tr(dW S dW') / tr(W S W') of compressed linears.");
+      HistogramFamily("calipress_layer_relative_error",
+                      "tr(dW S dW') / tr(W S W') of compressed linears, |dW|^2 / |W|^2 without statistics.");
   return family.Add({{"method", method}},
                     prometheus::Histogram::BucketBoundaries{1e-5, 1e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1});
 }
@@ -193,6 +195,8 @@ void BlockSolver::Finish(int input, Work& work) {
     const double lost = change.square().mul(squares).sum(at::kDouble).item<double>();
     const double total = original.square().mul(squares).sum(at::kDouble).item<double>();
     result.relative_error = total > 0.0 ? lost / total : 0.0;
+  } else if (work.methods.size() > 1) {
+    result.relative_error = tensor::RelativeChange(work.original, result.weight).ratio;
   }
   if (result.relative_error > 0.0 && context_.Writes(block_.index()))
     RelativeErrorHistogram(result.method).Observe(result.relative_error);
@@ -225,6 +229,7 @@ absl::Status BlockSolver::Solve(int input) {
   CALIPRESS_RETURN_IF_ERROR(context_.cancellation.status());
   CALIPRESS_RETURN_IF_ERROR(TakeStatistics(input));
   TimedActivity timed(context_.activities, Activity::kSolve);
+  ReturnFreedMemory();  // of the forward
   // Two rounds: what prunes goes before what quantizes, wherever the recipe has it.
   for (const bool prunes : {true, false}) {
     for (int step = 0; step < methods_.count(); ++step) {
@@ -234,6 +239,8 @@ absl::Status BlockSolver::Solve(int input) {
   }
   for (Work& work : works) Finish(input, work);
   statistics_[input] = {};
+  works.clear();
+  ReturnFreedMemory();  // of the solve
   return absl::OkStatus();
 }
 

@@ -1,5 +1,7 @@
 #include "compress/engine/calibration_files.h"
 
+#include <string_view>
+
 #include "absl/strings/str_cat.h"
 #include "compress/base/error.h"
 #include "compress/base/status_macros.h"
@@ -7,23 +9,23 @@
 namespace calipress::engine {
 namespace {
 
-constexpr char kReportFile[] = "calibration_report.pb";
 constexpr int64_t kIdsLimit = int64_t{4} << 30;
 constexpr int64_t kReportLimit = 1 << 20;
 
-// "folder/calibration_ids.npy?query" -> "folder/calibration_report.pb?query".
+// "folder/ids.npy?query" -> "folder/ids.pb?query".
 std::string BesideIds(const std::string& ids_uri) {
-  const size_t at = ids_uri.rfind(kCalibrationIdsFile);
-  if (at == std::string::npos) return ids_uri;
-  return absl::StrCat(ids_uri.substr(0, at), kReportFile, ids_uri.substr(at + sizeof kCalibrationIdsFile - 1));
+  constexpr std::string_view kIds = ".npy";
+  const size_t at = ids_uri.rfind(kIds);
+  if (at == std::string::npos) return absl::StrCat(ids_uri, ".pb");
+  return absl::StrCat(ids_uri.substr(0, at), ".pb", ids_uri.substr(at + kIds.size()));
 }
 
 }  // namespace
 
-absl::Status SaveCalibration(storage::ObjectStore& store, const std::string& folder, const CalibrationSet& set) {
+absl::Status SaveCalibration(storage::ObjectStore& store, const std::string& ids_uri, const CalibrationSet& set) {
   // The ids last: where they are, the report is.
-  CALIPRESS_RETURN_IF_ERROR(store.WriteAll(storage::JoinUri(folder, kReportFile), set.report.SerializeAsString()));
-  return store.WriteAll(storage::JoinUri(folder, kCalibrationIdsFile), calibration::FormatNpy(set.tokens));
+  CALIPRESS_RETURN_IF_ERROR(store.WriteAll(BesideIds(ids_uri), set.report.SerializeAsString()));
+  return store.WriteAll(ids_uri, calibration::FormatNpy(set.tokens));
 }
 
 absl::StatusOr<CalibrationSet> LoadCalibration(storage::ObjectStore& store, const std::string& ids_uri) {

@@ -9,17 +9,24 @@
 
 namespace calipress::engine {
 
-// A job's calibration set as an attempt leaves it in its staging folder: calibration_ids.npy, which becomes part of the
-// checkpoint, and beside it what is known of it. Later attempts read both and draw, generate and score nothing again.
+// A calibration set as it lies in a staging folder: its ids (.npy), which are published, and beside them what is known
+// of it (.pb). Later attempts read both and draw, generate and score nothing again.
 struct CalibrationSet {
   calibration::TokenMatrix tokens;
   v1::CalibrationReport report;
 };
 
-// The name of the ids, here and beside the checkpoint.
+// The name of a job's ids, here and beside the checkpoint.
 inline constexpr char kCalibrationIdsFile[] = "calibration_ids.npy";
 
-absl::Status SaveCalibration(storage::ObjectStore& store, const std::string& folder, const CalibrationSet& set);
+// Where rank 0 leaves a set. Empty: nowhere, for a job without output.
+struct CalibrationPlace {
+  std::string ids_uri;
+  // What the report calls it, CalibrationReport.ids_file.
+  std::string name;
+};
+
+absl::Status SaveCalibration(storage::ObjectStore& store, const std::string& ids_uri, const CalibrationSet& set);
 
 absl::StatusOr<CalibrationSet> LoadCalibration(storage::ObjectStore& store, const std::string& ids_uri);
 

@@ -89,6 +89,7 @@ inline constexpr char kRatiosPhase[] = "layer-ratios";
 inline constexpr char kCompressPhase[] = "compress";
 inline constexpr char kEvaluatePhase[] = "evaluate";
 inline constexpr char kStudyPhase[] = "study";
+inline constexpr char kKeepPhase[] = "keep";
 inline constexpr char kAssemblePhase[] = "assemble";
 
 }  // namespace calipress::engine

@@ -1,6 +1,7 @@
 #include "compress/engine/domain_statistics.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include <ATen/ops/cat.h>
 #include <ATen/ops/maximum.h>
@@ -13,8 +14,13 @@ double MeanSquare(const method::InputStatistics& statistics) {
   return statistics.square_sum.mean().item<double>() / static_cast<double>(statistics.tokens);
 }
 
-// What each domain's sums are multiplied by.
-std::vector<double> Factors(const std::vector<method::InputStatistics>& domains, const MixingPlan& plan) {
+// What a domain's sums are multiplied by: those of squares, and those of the inputs themselves.
+struct Factor {
+  double squares = 0.0;
+  double inputs = 0.0;
+};
+
+std::vector<Factor> Factors(const std::vector<method::InputStatistics>& domains, const MixingPlan& plan) {
   int64_t tokens = 0;
   double mean_square = 0.0, weight = 0.0;
   std::vector<double> squares;
@@ -25,12 +31,15 @@ std::vector<double> Factors(const std::vector<method::InputStatistics>& domains,
     mean_square += plan.weights[k] * squares[k];
     weight += plan.weights[k];
   }
-  std::vector<double> factors;
+  std::vector<Factor> factors(domains.size());
   for (size_t k = 0; k < domains.size(); ++k) {
     const bool counts = domains[k].tokens > 0 && squares[k] > 0.0 && weight > 0.0;
-    factors.push_back(counts ? plan.weights[k] / weight * static_cast<double>(tokens) /
-                                   static_cast<double>(domains[k].tokens) * (mean_square / weight) / squares[k]
-                             : 0.0);
+    if (!counts) continue;
+    const double share =
+        plan.weights[k] / weight * static_cast<double>(tokens) / static_cast<double>(domains[k].tokens);
+    // As if the domain's inputs were scaled by the root.
+    const double scale = mean_square / weight / squares[k];
+    factors[k] = {share * scale, share * std::sqrt(scale)};
   }
   return factors;
 }
@@ -82,7 +91,7 @@ std::vector<method::InputStatistics> Copies(const std::vector<method::InputStati
 
 method::InputStatistics Mix(std::vector<method::InputStatistics> domains, const MixingPlan& plan) {
   if (!plan.mixes()) return std::move(domains.front());
-  const std::vector<double> factors = Factors(domains, plan);
+  const std::vector<Factor> factors = Factors(domains, plan);
   method::InputStatistics mixed;
   const auto add = [&](at::Tensor& sum, at::Tensor& part, double factor) {
     if (!part.defined()) return;
@@ -95,18 +104,18 @@ method::InputStatistics Mix(std::vector<method::InputStatistics> domains, const 
   std::vector<at::Tensor> samples;
   for (size_t k = 0; k < domains.size(); ++k) {
     method::InputStatistics& domain = domains[k];
-    add(mixed.second_moment, domain.second_moment, factors[k]);
-    add(mixed.square_sum, domain.square_sum, factors[k]);
-    add(mixed.absolute_sum, domain.absolute_sum, factors[k]);
-    add(mixed.sum, domain.sum, factors[k]);
-    add(mixed.variance_sum, domain.variance_sum, factors[k]);
+    add(mixed.second_moment, domain.second_moment, factors[k].squares);
+    add(mixed.square_sum, domain.square_sum, factors[k].squares);
+    add(mixed.absolute_sum, domain.absolute_sum, factors[k].inputs);
+    add(mixed.sum, domain.sum, factors[k].inputs);
+    add(mixed.variance_sum, domain.variance_sum, factors[k].squares);
     // One matrix at a time is more than enough.
     domain.second_moment = at::Tensor();
-    if (domain.absolute_max.defined() && factors[k] > 0.0) {
+    if (domain.absolute_max.defined() && factors[k].squares > 0.0) {
       mixed.absolute_max =
           mixed.absolute_max.defined() ? at::maximum(mixed.absolute_max, domain.absolute_max) : domain.absolute_max;
     }
-    if (domain.sample.defined()) samples.push_back(domain.sample);
+    if (domain.sample.defined() && factors[k].squares > 0.0) samples.push_back(domain.sample);
     mixed.tokens += domain.tokens;
     mixed.sequences += domain.sequences;
   }

@@ -42,8 +42,8 @@ std::vector<method::InputStatistics> Copies(const std::vector<method::InputStati
 // The statistics of a set in which domain k has the share weight_k of all tokens: sum_k weight_k * (T / T_k) * S_k,
 // with T the tokens of the whole set, so that H = 2 sum_k weight_k S_k / T_k up to the scale that methods give it
 // (methods.md 3). With normalize_trace each S_k / T_k is divided by its mean square first, and multiplied by the
-// weighted mean of these. Maxima are those of the domains with a weight. A domain without tokens adds nothing. What
-// goes in may be written to.
+// weighted mean of these; sums of the inputs themselves by the roots. A maximum is that of all domains with a weight,
+// however small: a range must hold what occurs. A domain without tokens adds nothing. What goes in may be written to.
 method::InputStatistics Mix(std::vector<method::InputStatistics> domains, const MixingPlan& plan);
 
 }  // namespace calipress::engine

@@ -28,10 +28,10 @@ bool NeedsTokens(const StageContext& context, const StepMethods& methods) {
   return methods.NeedsStatistics() || context.recipe().output().imatrix() || recipe::HasOwl(context.recipe());
 }
 
-absl::Status TokensPhase(StageContext& context, SharedTokens* tokens) {
+absl::Status TokensPhase(StageContext& context, const CalibrationPlace& place, SharedTokens* tokens) {
   return RunPhase(context, kTokensPhase, [&]() -> absl::Status {
     context.observer.OnProgress(kTokensPhase, 0.0, "reading calibration data");
-    CALIPRESS_ASSIGN_OR_RETURN(*tokens, ShareCalibrationTokens(context));
+    CALIPRESS_ASSIGN_OR_RETURN(*tokens, ShareCalibrationTokens(context, place));
     return absl::OkStatus();
   });
 }
@@ -65,8 +65,11 @@ absl::Status RunRecipe(StageContext& context) {
   if (has_steps) {
     CALIPRESS_ASSIGN_OR_RETURN(StepMethods methods, StepMethods::Make(context.recipe()));
     SharedTokens tokens;
+    const std::string& staging = context.assignment.staging_uri();
+    CalibrationPlace place;
+    if (!staging.empty()) place = {storage::JoinUri(staging, kCalibrationIdsFile), kCalibrationIdsFile};
     if (NeedsTokens(context, methods)) {
-      CALIPRESS_RETURN_IF_ERROR(TokensPhase(context, &tokens));
+      CALIPRESS_RETURN_IF_ERROR(TokensPhase(context, place, &tokens));
       WarnOfFewTokens(context, tokens);
     }
     CALIPRESS_RETURN_IF_ERROR(RatiosPhase(context, tokens, &methods));

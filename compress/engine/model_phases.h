@@ -13,8 +13,8 @@ namespace calipress::engine {
 // Whether the steps (or what is to be written beside them) want calibration tokens.
 bool NeedsTokens(const StageContext& context, const StepMethods& methods);
 
-// "calibration-tokens".
-absl::Status TokensPhase(StageContext& context, SharedTokens* tokens);
+// "calibration-tokens". `place`: where the ids are left.
+absl::Status TokensPhase(StageContext& context, const CalibrationPlace& place, SharedTokens* tokens);
 // "layer-ratios", where a step has them.
 absl::Status RatiosPhase(StageContext& context, const SharedTokens& tokens, StepMethods* methods);
 // "compress". `tokens` may be empty where they are not needed.

@@ -6,6 +6,7 @@
 #include "compress/engine/model_phases.h"
 #include "compress/engine/study_phase.h"
 #include "compress/recipe/loader_warnings.h"
+#include "compress/recipe/unused_calibration.h"
 #include "compress/tensor/guard.h"
 
 namespace calipress::engine {
@@ -33,6 +34,7 @@ absl::StatusOr<worker::v1::StageOutcome> RunStage(const worker::v1::Assignment& 
       for (const std::string& warning : recipe::LoaderWarnings(context.recipe(), context.spec())) {
         context.outcome.add_warnings(warning);
       }
+      if (auto unused = recipe::UnusedCalibration(context.recipe())) context.outcome.add_warnings(*std::move(unused));
     }
     outcome = std::move(context.outcome);
     return absl::OkStatus();

@@ -26,6 +26,8 @@ class StageObserver {
   virtual void OnPhaseFinished(const v1::PhaseReport& phase) = 0;
   // Of a study: this rank is done with the run.
   virtual void OnRunFinished(const worker::v1::FinishedRun& /*run*/) {}
+  // Of a study that keeps several runs: one of them is whole in the staging folder, on all ranks.
+  virtual void OnRunKept(const worker::v1::KeptRun& /*run*/) {}
 };
 
 // Where and how a stage computes.

@@ -1,8 +1,11 @@
 #include "compress/engine/stage_blocks.h"
 
+#include <algorithm>
+
 #include "compress/base/status_macros.h"
 #include "compress/engine/block_file.h"
 #include "compress/model/weights.h"
+#include "compress/recipe/recipe.h"
 
 namespace calipress::engine {
 
@@ -92,12 +95,8 @@ BlockInterior AddBlockStatistics(StageContext& context, const model::Block& bloc
 }
 
 bool IsTrueSequential(const v1::Recipe& recipe) {
-  for (const auto& step : recipe.steps()) {
-    if (step.has_gptq() && step.gptq().true_sequential()) return true;
-    if (step.has_sparsegpt() && step.sparsegpt().true_sequential()) return true;
-    if (step.has_spqr() && step.spqr().true_sequential()) return true;
-  }
-  return false;
+  return std::any_of(recipe.steps().begin(), recipe.steps().end(),
+                     [](const v1::Step& step) { return recipe::IsTrueSequential(step); });
 }
 
 }  // namespace calipress::engine

@@ -5,10 +5,10 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <utility>
 #include <vector>
 
-#include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
 #include "absl/strings/str_cat.h"
 #include "compress/base/error.h"
@@ -17,31 +17,13 @@
 #include "compress/collective/buffered_group.h"
 #include "compress/engine/compress_phase.h"
 #include "compress/engine/model_phases.h"
+#include "compress/engine/phase_sums.h"
 #include "compress/engine/stage_blocks.h"
+#include "compress/engine/study_keep.h"
 #include "compress/recipe/study.h"
-#include "compress/study/best_run.h"
 
 namespace calipress::engine {
 namespace {
-
-// What the phases of all runs took, as one of each name.
-class PhaseSums {
- public:
-  void Add(const v1::PhaseReport& phase) {
-    for (v1::PhaseReport& sum : sums_) {
-      if (sum.name() != phase.name()) continue;
-      sum.set_seconds(sum.seconds() + phase.seconds());
-      sum.set_peak_memory_bytes(std::max(sum.peak_memory_bytes(), phase.peak_memory_bytes()));
-      for (const auto& [name, seconds] : phase.activities()) (*sum.mutable_activities())[name] += seconds;
-      return;
-    }
-    sums_.push_back(phase);
-  }
-  const std::vector<v1::PhaseReport>& all() const { return sums_; }
-
- private:
-  std::vector<v1::PhaseReport> sums_;
-};
 
 // Hears of one run, and tells of the study.
 class RunObserver : public StageObserver {
@@ -50,9 +32,8 @@ class RunObserver : public StageObserver {
       : study_(study), sums_(sums), name_(std::move(name)), index_(index), runs_(static_cast<double>(runs)) {}
 
   void OnProgress(const std::string& phase, double fraction, const std::string& message) override {
-    const double begin = phase == kCompressPhase ? 0.05 : phase == kEvaluatePhase ? 0.75 : 0.0;
-    const double share = phase == kCompressPhase ? 0.7 : phase == kEvaluatePhase ? 0.25 : 0.05;
-    study_.OnProgress(kStudyPhase, (index_ + begin + share * fraction) / runs_, absl::StrCat(name_, ": ", message));
+    study_.OnProgress(kStudyPhase, (index_ + RecipeFraction(phase, fraction)) / runs_,
+                      absl::StrCat(name_, ": ", message));
   }
   void OnBlockFinished(const worker::v1::FinishedBlock& block) override {
     std::scoped_lock lock(mutex_);
@@ -88,6 +69,7 @@ struct ActiveRun {
     worker::v1::Assignment assignment = study;
     *assignment.mutable_recipe() = run.recipe;
     assignment.clear_finished_runs();
+    assignment.clear_kept_runs();
     // Both are of the run that is kept.
     assignment.clear_finished_blocks();
     assignment.clear_calibration_ids_uri();
@@ -103,7 +85,7 @@ struct ActiveRun {
   }
 
   const recipe::StudyRun& run;
-  const worker::v1::Assignment assignment;
+  worker::v1::Assignment assignment;
   RunObserver observer;
   StageContext context;
   std::optional<StepMethods> methods;
@@ -114,7 +96,11 @@ struct ActiveRun {
   double seconds = 0.0;
 };
 
-std::string TokensKey(const recipe::StudyRun& run) { return absl::StrCat(run.source, "/", run.draw); }
+// Runs of one source and draw have the same calibration tokens.
+std::string SetFile(const recipe::StudyRun& run) { return recipe::CalibrationSetFile(run.source, run.draw); }
+
+// The repeated run has a draw of its own, made again from the same seed.
+std::string TokensKey(const recipe::StudyRun& run) { return absl::StrCat(SetFile(run), run.repeat ? "/repeat" : ""); }
 
 using Batch = std::vector<std::unique_ptr<ActiveRun>>;
 
@@ -144,14 +130,13 @@ class Study {
 
   // Before the first run: what asks the model keeps all stages in step, and in a pipeline that costs a run's time.
   absl::Status MakeTokens();
+  // Tells every rank which sets an earlier attempt has left.
+  absl::Status FindSets();
   std::vector<std::vector<const recipe::StudyRun*>> Batches() const;
   absl::Status RunBatch(const std::vector<const recipe::StudyRun*>& runs);
   absl::Status Prepare(ActiveRun& active);
   absl::Status Compress(Batch& batch);
   absl::Status Tell(ActiveRun& active);
-  absl::Status Keep();
-  absl::StatusOr<std::vector<v1::RunReport>> EndedWell();
-  absl::StatusOr<const recipe::StudyRun*> Chosen();
 
   StageContext& context_;
   const std::vector<recipe::StudyRun> runs_;
@@ -161,6 +146,7 @@ class Study {
   const StudySetting setting_;
   PhaseSums sums_;
   std::map<std::string, Tokens> tokens_;
+  std::set<std::string> sets_;       // staged calibration sets (recipe::CalibrationSetFile)
   std::vector<v1::RunReport> told_;  // what this rank knows of finished runs
 };
 
@@ -182,14 +168,46 @@ std::vector<std::vector<const recipe::StudyRun*>> Study::Batches() const {
   return batches;
 }
 
+absl::Status Study::FindSets() {
+  const std::string& shared = context_.assignment.shared_staging_uri();
+  if (shared.empty()) return absl::OkStatus();
+  at::Tensor found = at::zeros({static_cast<int64_t>(runs_.size())}, at::kLong);
+  if (context_.leader()) {
+    for (const recipe::StudyRun& run : runs_) {
+      const bool again = run.index > 0 && SetFile(runs_[run.index - 1]) == SetFile(run);
+      bool exists = again && found[run.index - 1].item<int64_t>() != 0;
+      if (!again) {
+        CALIPRESS_ASSIGN_OR_RETURN(exists, context_.store().Exists(storage::JoinUri(shared, SetFile(run))));
+      }
+      if (exists) found[run.index] = 1;
+    }
+  }
+  found = found.to(context_.device);
+  CALIPRESS_RETURN_IF_ERROR(context_.environment.group.AllReduceMax(found));
+  found = found.cpu();
+  for (const recipe::StudyRun& run : runs_) {
+    if (found[run.index].item<int64_t>() != 0) sets_.insert(SetFile(run));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status Study::MakeTokens() {
+  CALIPRESS_RETURN_IF_ERROR(FindSets());
+  const std::string& shared = context_.assignment.shared_staging_uri();
   for (const auto& batch : Batches()) {
     for (const recipe::StudyRun* run : batch) {
       CALIPRESS_ASSIGN_OR_RETURN(const StepMethods methods, StepMethods::Make(run->recipe));
       ActiveRun active(context_, environment_, setting_, sums_, *run, runs_.size());
       if (!NeedsTokens(active.context, methods) || tokens_.contains(TokensKey(*run))) continue;
+      const std::string set = SetFile(*run);
+      CalibrationPlace place;
+      // The repeated run's set is compared with the one that is there.
+      const bool staged = !shared.empty() && !run->repeat;
+      if (staged) place = {storage::JoinUri(shared, set), set};
+      if (staged && sets_.contains(set)) active.assignment.set_calibration_ids_uri(place.ids_uri);
       Tokens made;
-      made.status = TokensPhase(active.context, &made.shared);
+      made.status = TokensPhase(active.context, place, &made.shared);
+      if (made.status.ok() && staged) sets_.insert(set);
       // Rank 0 fails, and tells the others so: nobody has these tokens.
       if (!made.status.ok() && !EndsRunAlone(active.context, made.status)) return made.status;
       made.report = active.context.outcome.calibration();
@@ -271,12 +289,13 @@ absl::Status Study::Tell(ActiveRun& active) {
   report.set_draw(run.draw);
   if (run.domain_weight) report.set_domain_weight(*run.domain_weight);
   report.set_seconds(active.seconds);
+  // Also of a run that failed: its ids are published like all others.
+  if (active.context.outcome.has_calibration()) *report.mutable_calibration() = active.context.outcome.calibration();
   const auto blocks = active.observer.blocks();
   if (active.failure.ok()) {
     const worker::v1::StageOutcome& outcome = active.context.outcome;
     *report.mutable_evaluations() = outcome.evaluations();
     *report.mutable_tasks() = outcome.tasks();
-    if (outcome.has_calibration()) *report.mutable_calibration() = outcome.calibration();
     *report.mutable_warnings() = outcome.warnings();
     double errors = 0.0;
     for (const auto& [index, block] : blocks) {
@@ -298,74 +317,6 @@ absl::Status Study::Tell(ActiveRun& active) {
   return absl::OkStatus();
 }
 
-// Which runs failed on any rank: what the last one measured of them is of no model that exists.
-absl::StatusOr<std::vector<v1::RunReport>> Study::EndedWell() {
-  at::Tensor failed = at::zeros({static_cast<int64_t>(runs_.size())}, at::kLong);
-  std::map<std::string, v1::RunReport> known;
-  for (const v1::RunReport& run : told_) known[run.name()] = run;
-  for (const auto& run : context_.assignment.finished_runs()) known[run.report().name()] = run.report();
-  for (const recipe::StudyRun& run : runs_) {
-    if (!known[run.name].error().empty()) failed[run.index] = 1;
-  }
-  failed = failed.to(context_.device);
-  CALIPRESS_RETURN_IF_ERROR(context_.environment.group.AllReduceMax(failed));
-  failed = failed.cpu();
-  std::vector<v1::RunReport> well;
-  for (const recipe::StudyRun& run : runs_) {
-    if (failed[run.index].item<int64_t>() == 0) well.push_back(known[run.name]);
-  }
-  return well;
-}
-
-// Null: none is kept. The tables are then all that is left, and nothing of them is lost.
-absl::StatusOr<const recipe::StudyRun*> Study::Chosen() {
-  const std::string& keep = context_.recipe().study().keep();
-  if (keep == "none") return nullptr;
-  CALIPRESS_ASSIGN_OR_RETURN(const std::vector<v1::RunReport> well, EndedWell());
-  std::string name = keep;
-  // The last rank has the evaluations of this attempt's runs; earlier ones everybody was told.
-  if (keep == "best") name = context_.last() ? study::BestRun(well) : "";
-  int64_t chosen = -1;
-  for (const auto& run : well) {
-    for (const recipe::StudyRun& candidate : runs_) {
-      if (run.name() == name && candidate.name == name) chosen = candidate.index;
-    }
-  }
-  at::Tensor index = at::tensor({chosen}, at::kLong).to(context_.device);
-  CALIPRESS_RETURN_IF_ERROR(context_.environment.group.AllReduceMax(index));
-  chosen = index.cpu().item<int64_t>();
-  if (chosen >= 0) return &runs_.at(chosen);
-  if (context_.leader()) {
-    context_.outcome.add_warnings(keep == "best" ? "study.keep: no run of the study ended well; none is kept"
-                                                 : absl::StrCat("study.keep: ", keep, " failed; no run is kept"));
-  }
-  return nullptr;
-}
-
-// What a run compresses depends on its recipe alone: done again as an ordinary job, it gives the same bytes.
-absl::Status Study::Keep() {
-  CALIPRESS_ASSIGN_OR_RETURN(const recipe::StudyRun* run, Chosen());
-  if (run == nullptr) return absl::OkStatus();
-  worker::v1::Assignment assignment = context_.assignment;
-  *assignment.mutable_recipe() = run->recipe;
-  assignment.clear_finished_runs();
-  StageContext of_run{assignment,
-                      context_.environment,
-                      context_.observer,
-                      context_.cancellation,
-                      context_.device,
-                      context_.model,
-                      {},
-                      {},
-                      nullptr};
-  const int64_t peak = context_.outcome.peak_memory_bytes();
-  CALIPRESS_RETURN_IF_ERROR(RunRecipe(of_run));
-  context_.outcome = std::move(of_run.outcome);
-  context_.outcome.set_peak_memory_bytes(std::max(peak, context_.outcome.peak_memory_bytes()));
-  context_.outcome.set_kept_run(run->name);
-  return absl::OkStatus();
-}
-
 absl::Status Study::Run() {
   CALIPRESS_RETURN_IF_ERROR(RunPhase(context_, kStudyPhase, [&]() -> absl::Status {
     CALIPRESS_RETURN_IF_ERROR(MakeTokens());
@@ -375,12 +326,8 @@ absl::Status Study::Run() {
     }
     return group_.Flush();
   }));
-  for (const v1::PhaseReport& phase : sums_.all()) {
-    v1::PhaseReport named = phase;
-    named.set_name(absl::StrCat(kStudyPhase, ": ", phase.name()));
-    context_.observer.OnPhaseFinished(named);
-  }
-  return Keep();
+  sums_.Tell(kStudyPhase, context_.observer);
+  return KeepRuns(context_, {runs_, told_, sets_});
 }
 
 }  // namespace

@@ -11,7 +11,6 @@
 #include "compress/base/status_macros.h"
 #include "compress/calibration/set_report.h"
 #include "compress/collective/group.h"
-#include "compress/engine/calibration_files.h"
 #include "compress/engine/oracle.h"
 #include "compress/engine/sample_share.h"
 #include "compress/recipe/calibration_plan.h"
@@ -124,7 +123,8 @@ absl::StatusOr<CalibrationSet> MakeCalibration(StageContext& context, calibratio
 
 // Rank 0's part. `asks`: the others serve the original model meanwhile; `served`: they are done with that, and wait for
 // the tokens' shape.
-absl::Status MakeHere(StageContext& context, bool asks, bool* served, SharedTokens* tokens) {
+absl::Status MakeHere(StageContext& context, const CalibrationPlace& place, bool asks, bool* served,
+                      SharedTokens* tokens) {
   PipelineOracle oracle(context);
   auto made = MakeCalibration(context, asks ? &oracle : nullptr);
   if (asks) CALIPRESS_RETURN_IF_ERROR(oracle.Finish(made.status()));
@@ -134,9 +134,11 @@ absl::Status MakeHere(StageContext& context, bool asks, bool* served, SharedToke
     set.report.set_generated_tokens(oracle.generated_tokens());
     set.report.set_generation_seconds(oracle.generation_seconds());
   }
-  if (!context.assignment.staging_uri().empty()) {
-    set.report.set_ids_file(kCalibrationIdsFile);
-    CALIPRESS_RETURN_IF_ERROR(SaveCalibration(context.store(), context.assignment.staging_uri(), set));
+  if (!place.ids_uri.empty()) {
+    set.report.set_ids_file(place.name);
+    if (place.ids_uri != context.assignment.calibration_ids_uri()) {
+      CALIPRESS_RETURN_IF_ERROR(SaveCalibration(context.store(), place.ids_uri, set));
+    }
   }
   *context.outcome.mutable_calibration() = set.report;
   for (size_t i = 0; i < set.tokens.parts.size(); ++i) {
@@ -161,7 +163,7 @@ absl::StatusOr<std::unique_ptr<tokenizer::Tokenizer>> OpenTokenizer(StageContext
   return tokenizer::Tokenizer::FromJson(*json);
 }
 
-absl::StatusOr<SharedTokens> ShareCalibrationTokens(StageContext& context) {
+absl::StatusOr<SharedTokens> ShareCalibrationTokens(StageContext& context, const CalibrationPlace& place) {
   SharedTokens tokens;
   const v1::Calibration& calibration = context.recipe().calibration();
   // One number for every source, by which the others know what is of which domain.
@@ -171,7 +173,7 @@ absl::StatusOr<SharedTokens> ShareCalibrationTokens(StageContext& context) {
   if (!context.leader()) {
     // Fails as rank 0 does.
     if (asks) CALIPRESS_RETURN_IF_ERROR(ServeOracle(context));
-  } else if (const absl::Status status = MakeHere(context, asks, &served, &tokens); !status.ok()) {
+  } else if (const absl::Status status = MakeHere(context, place, asks, &served, &tokens); !status.ok()) {
     if (served && EndsRunAlone(context, status)) {
       // The others wait for a shape; without a study the end of the attempt tells them.
       tokens.batches = {.sequences = kNoTokens};

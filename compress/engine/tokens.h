@@ -4,6 +4,7 @@
 
 #include "absl/status/statusor.h"
 #include "compress/calibration/source.h"
+#include "compress/engine/calibration_files.h"
 #include "compress/engine/context.h"
 #include "compress/engine/domain_statistics.h"
 #include "compress/engine/hidden_stream.h"
@@ -14,9 +15,9 @@ namespace calipress::engine {
 // The model's own.
 absl::StatusOr<std::unique_ptr<tokenizer::Tokenizer>> OpenTokenizer(StageContext& context);
 
-// Rank 0 makes (or reads again) the calibration ids, leaves them in the staging folder, and tells every rank their
-// shape. `ids` is defined on rank 0 alone: int64 [sequences, length] on the stage's device. Replicas have their share
-// of the sequences each, with its ids.
+// Rank 0 makes (or reads again) the calibration ids, leaves them at `place`, and tells every rank their shape. `ids` is
+// defined on rank 0 alone: int64 [sequences, length] on the stage's device. Replicas have their share of the sequences
+// each, with its ids.
 struct SharedTokens {
   MicroBatches batches;  // of the sequences that pass through this rank
   at::Tensor ids;
@@ -27,7 +28,7 @@ struct SharedTokens {
 
   SetPosition position() const { return {all_sequences * batches.length, batches.length, first_sequence}; }
 };
-absl::StatusOr<SharedTokens> ShareCalibrationTokens(StageContext& context);
+absl::StatusOr<SharedTokens> ShareCalibrationTokens(StageContext& context, const CalibrationPlace& place);
 
 // The windows of a perplexity text: `ids` is defined on rank 0 (which embeds) and on the last rank (which scores);
 // replicas have their share each.

@@ -102,7 +102,7 @@ struct LinearResult {
   std::optional<SpqrWeight> spqr;
   at::Tensor pruned;            // bool [out, in], true where this step pruned; undefined: it prunes nothing
   std::string method;           // "gptq", "rtn", "rtn (fallback)"
-  double relative_error = 0.0;  // tr(dW S dW') / tr(W S W')
+  double relative_error = 0.0;  // tr(dW S dW') / tr(W S W'); S is the identity where no statistics were needed
   double energy = 0.0;          // tr(W S W'), by which the errors of some rows each are joined
   double damping = 0.0;
   int64_t dead_columns = 0;

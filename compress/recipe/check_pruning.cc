@@ -53,7 +53,7 @@ void CheckMagnitude(const v1::Recipe&, const v1::Step& step, const std::string& 
   CheckOwl(step, path, refuse);
 }
 
-void CheckSparseGpt(const v1::Recipe& recipe, const v1::Step& step, const std::string& path, const Refuse& refuse) {
+void CheckSparseGpt(const v1::Recipe&, const v1::Step& step, const std::string& path, const Refuse& refuse) {
   const v1::SparseGpt& sparsegpt = step.sparsegpt();
   const auto check = [&](bool right, const char* field, std::string description) {
     if (!right) refuse(absl::StrCat(path, ".", field), std::move(description));
@@ -68,9 +68,6 @@ void CheckSparseGpt(const v1::Recipe& recipe, const v1::Step& step, const std::s
   check(!sparsegpt.has_block_size() || (block >= kMinPanel && block <= kMaxPanel && block % kPanelStep == 0),
         "block_size",
         absl::StrCat("must be a multiple of ", kPanelStep, " from ", kMinPanel, " to ", kMaxPanel, ", not ", block));
-  check(!sparsegpt.true_sequential() || recipe.propagation() != v1::PROPAGATION_ORIGINAL, "true_sequential",
-        "is not possible with propagation: original, which shows every linear the original activations; set one of "
-        "the two otherwise");
   check(v1::OnNumericFailure_IsValid(sparsegpt.on_numeric_failure()), "on_numeric_failure", "must be fallback or fail");
   const v1::SweepQuantization& quantize = sparsegpt.quantize();
   const int bits = quantize.bits(), group = quantize.group_size();

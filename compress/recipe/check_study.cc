@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <map>
 #include <set>
 
 #include "absl/strings/match.h"
@@ -60,17 +61,37 @@ void CheckSweep(const v1::Recipe& recipe, const std::string& path, const Refuse&
   }
 }
 
-// "none", "best", or a run. Only once everything else is right do the runs have names.
+// Only once everything else is right do the runs have names.
 void CheckKeep(const v1::Recipe& recipe, const std::string& path, const Refuse& refuse) {
-  const std::string& keep = recipe.study().keep();
-  if (keep.empty() || keep == "none" || keep == "best") return;
+  const v1::Study& study = recipe.study();
   v1::Recipe counted = recipe;
-  if (!counted.study().has_draws()) counted.mutable_study()->set_draws(kDefaultDraws);
-  const std::vector<StudyRun> runs = StudyRuns(counted);
-  if (std::any_of(runs.begin(), runs.end(), [&](const StudyRun& run) { return run.name == keep && !run.repeat; }))
-    return;
-  refuse(path, absl::StrCat("'", keep, "' is no run of this study; give none, best, or a name like '",
-                            runs.empty() ? "gptq/stories/0" : runs.front().name, "'"));
+  if (!study.has_draws()) counted.mutable_study()->set_draws(kDefaultDraws);
+  std::set<std::string> names, seen;
+  std::map<std::string, std::string> folders;
+  std::string example = "gptq/stories/0", shared;
+  for (const StudyRun& run : StudyRuns(counted)) {
+    if (run.repeat) continue;
+    if (names.empty()) example = run.name;
+    names.insert(run.name);
+    const auto [place, fresh] = folders.emplace(RunFolder(run.name), run.name);
+    if (!fresh && shared.empty()) shared = absl::StrCat("'", place->second, "' and '", run.name, "'");
+  }
+  for (int i = 0; i < study.keep_size(); ++i) {
+    const std::string& keep = study.keep(i);
+    const std::string entry = absl::StrCat(path, "[", i, "]");
+    if (!seen.insert(keep).second) {
+      refuse(entry, absl::StrCat("'", keep, "' is given twice"));
+    } else if (keep == kKeepNone) {
+      if (study.keep_size() > 1) refuse(entry, "'none' stands alone; leave it away, or what is beside it");
+    } else if (keep != kKeepBest && keep != kKeepBestOfEach && !names.contains(keep)) {
+      refuse(entry, absl::StrCat("'", keep, "' is no run of this study; give none, best, best-of-each-method, or a ",
+                                 "name like '", example, "'"));
+    }
+  }
+  if (!shared.empty() && MostKept(study) > 1) {
+    refuse(path, absl::StrCat("runs ", shared, " would be kept in one folder, ",
+                              "where '/' is '-'; rename a method or source"));
+  }
 }
 
 }  // namespace
@@ -151,6 +172,8 @@ std::vector<FieldViolation> OfStudyParts(const v1::Recipe& recipe, const std::st
     if (recipe.output().format().empty()) run.mutable_output()->set_format(DefaultFormat(run));
     if (study.sources_size() > 0) *run.mutable_calibration()->mutable_sources() = study.sources(0).sources();
     take(absl::StrCat(prefix, ".steps"), absl::StrCat(prefix, ".study.methods[", i, "].steps"));
+    // A format that is given is that of every run.
+    take(absl::StrCat(prefix, ".output"), absl::StrCat(prefix, ".output"));
   }
   for (int i = 0; i < study.sources_size(); ++i) {
     *run.mutable_calibration()->mutable_sources() = study.sources(i).sources();

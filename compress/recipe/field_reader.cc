@@ -201,6 +201,10 @@ void FieldReader::ReadField(const FieldDescriptor* field, const YamlNode& node, 
   message->GetReflection()->ClearField(message, field);
   if (field->is_repeated()) {
     if (node.kind == YamlNode::Kind::kNull) return;
+    // One text is a list of one.
+    if (node.kind == YamlNode::Kind::kScalar && field->cpp_type() == FieldDescriptor::CPPTYPE_STRING) {
+      return AppendElement(field, node, path, message);
+    }
     if (node.kind != YamlNode::Kind::kSequence) {
       Refuse(node.line, path,
              absl::StrCat("expected a list ('[...]', or lines that begin with '- '), found ", FoundName(node)));

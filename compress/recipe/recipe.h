@@ -108,6 +108,9 @@ checkpoint::SpqrScheme SpqrSchemeOf(const v1::Spqr& spqr);
 // The name used in reports and metrics, which is the step's field in the recipe: "gptq", "rtn", "none".
 std::string MethodName(const v1::Step& step);
 
+// Whether the step asks for {q,k,v} -> {o} -> {gate,up} -> {down}, each on compressed predecessors.
+bool IsTrueSequential(const v1::Step& step);
+
 // Presets compiled in from deploy/recipes.
 struct Preset {
   std::string name;

@@ -7,6 +7,7 @@
 #include "compress/recipe/pattern.h"
 #include "compress/recipe/recipe.h"
 #include "compress/recipe/resolve_parts.h"
+#include "compress/recipe/study.h"
 
 namespace calipress::recipe {
 namespace {
@@ -104,6 +105,8 @@ void ResolveStep(bool sequential, v1::Step* step) {
     case v1::Step::kWanda:
       ResolveSparsity(step->mutable_wanda());
       ResolveOwl(step->mutable_wanda());
+      // As the reference: in turn, what is pruned without correction comes out worse (ADR 11). So with DSnoT.
+      CALIPRESS_DEFAULT(step->mutable_wanda(), true_sequential, false);
       break;
     case v1::Step::kSparsegpt: {
       v1::SparseGpt* sparsegpt = step->mutable_sparsegpt();
@@ -111,8 +114,7 @@ void ResolveStep(bool sequential, v1::Step* step) {
       ResolveOwl(sparsegpt);
       CALIPRESS_DEFAULT(sparsegpt, damping, 0.01);
       CALIPRESS_DEFAULT(sparsegpt, block_size, 128);
-      // As the reference, unlike GPTQ here.
-      CALIPRESS_DEFAULT(sparsegpt, true_sequential, false);
+      CALIPRESS_DEFAULT(sparsegpt, true_sequential, sequential);
       if (sparsegpt->on_numeric_failure() == v1::ON_NUMERIC_FAILURE_UNSPECIFIED) {
         sparsegpt->set_on_numeric_failure(v1::ON_NUMERIC_FAILURE_FALLBACK);
       }
@@ -126,6 +128,7 @@ void ResolveStep(bool sequential, v1::Step* step) {
       CALIPRESS_DEFAULT(dsnot, max_cycles, 50);
       CALIPRESS_DEFAULT(dsnot, threshold, 0.1);
       CALIPRESS_DEFAULT(dsnot, gamma, 1.0);
+      CALIPRESS_DEFAULT(dsnot, true_sequential, false);
       if (dsnot->layers() == v1::Dsnot::LAYERS_UNSPECIFIED) dsnot->set_layers(v1::Dsnot::LAYERS_ATTENTION);
       break;
     }
@@ -161,7 +164,7 @@ void ResolveStudy(const arch::ArchSpec& spec, v1::Recipe* recipe) {
   v1::Study* study = recipe->mutable_study();
   if (!study->has_draws()) study->set_draws(kDefaultDraws);
   if (!study->has_repeat()) study->set_repeat(true);
-  if (study->keep().empty()) study->set_keep("none");
+  if (study->keep().empty()) study->add_keep(kKeepNone);
   recipe->mutable_calibration();
   v1::Recipe run = *recipe;
   run.clear_study();

@@ -206,6 +206,11 @@ checkpoint::SpqrScheme SpqrSchemeOf(const v1::Spqr& spqr) {
   return scheme;
 }
 
+bool IsTrueSequential(const v1::Step& step) {
+  return step.gptq().true_sequential() || step.spqr().true_sequential() || step.wanda().true_sequential() ||
+         step.sparsegpt().true_sequential() || step.dsnot().true_sequential();
+}
+
 std::string MethodName(const v1::Step& step) {
   const auto* field = v1::Step::descriptor()->FindFieldByNumber(step.method_case());
   return field == nullptr ? "none" : field->name();

@@ -3,6 +3,8 @@
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
+#include "compress/base/units.h"
 #include "compress/recipe/recipe.h"
 
 namespace calipress::recipe {
@@ -57,7 +59,7 @@ std::vector<StudyRun> StudyRuns(const v1::Recipe& recipe) {
           run.domain_weight = weight;
           run.recipe = base;
           if (!weight) continue;
-          absl::StrAppend(&run.name, "/", *weight);
+          absl::StrAppend(&run.name, "/", ExactNumber(*weight));
           *run.recipe.mutable_calibration()->mutable_mixing() =
               MixingAt(recipe.calibration().mixing(), study.sweep().domain(), *weight);
         }
@@ -65,7 +67,11 @@ std::vector<StudyRun> StudyRuns(const v1::Recipe& recipe) {
     }
   }
   if (study.repeat() && !runs.empty()) {
-    StudyRun again = runs.front();
+    // Of a method that takes calibration data, where there is one: its draw is made again too.
+    auto first = std::find_if(runs.begin(), runs.end(), [](const StudyRun& run) {
+      return std::any_of(run.recipe.steps().begin(), run.recipe.steps().end(), NeedsStatistics);
+    });
+    StudyRun again = first == runs.end() ? runs.front() : *first;
     again.index = static_cast<int>(runs.size());
     again.name += "/repeat";
     again.repeat = true;
@@ -80,6 +86,26 @@ int64_t CountStudyRuns(const v1::Recipe& recipe) {
   return int64_t{study.methods_size()} * study.sources_size() * study.draws() *
              std::max(1, study.sweep().weights_size()) +
          (study.repeat() ? 1 : 0);
+}
+
+int64_t MostKept(const v1::Study& study) {
+  int64_t most = 0;
+  bool best = false, each = false;
+  for (const std::string& entry : study.keep()) {
+    best |= entry == kKeepBest;
+    each |= entry == kKeepBestOfEach;
+    most += entry != kKeepNone && entry != kKeepBest && entry != kKeepBestOfEach ? 1 : 0;
+  }
+  // The best of all is the best of its method.
+  return most + (each ? study.methods_size() : best ? 1 : 0);
+}
+
+std::string RunFolder(const std::string& run) {
+  return absl::StrCat(kRunsFolder, "/", absl::StrReplaceAll(run, {{"/", "-"}}));
+}
+
+std::string CalibrationSetFile(const std::string& source, int draw) {
+  return absl::StrCat(kCalibrationFolder, "/", source, "-", draw, ".npy");
 }
 
 }  // namespace calipress::recipe

@@ -143,9 +143,6 @@ class Validator {
     if (spqr.has_damping() && !(spqr.damping() > 0 && spqr.damping() <= 100)) {
       Refuse(absl::StrCat(path, ".damping"), absl::StrCat("must be above 0 and at most 100, not ", spqr.damping()));
     }
-    if (spqr.true_sequential() && recipe_.propagation() == v1::PROPAGATION_ORIGINAL) {
-      Refuse(absl::StrCat(path, ".true_sequential"), "is not possible with propagation: original");
-    }
   }
 
   void CheckGptq(const std::string& path, const v1::Gptq& gptq) {
@@ -160,11 +157,6 @@ class Validator {
     }
     if (gptq.has_block_size() && (gptq.block_size() < 16 || gptq.block_size() > 4096)) {
       Refuse(absl::StrCat(path, ".block_size"), absl::StrCat("must be 16 to 4096, not ", gptq.block_size()));
-    }
-    if (gptq.true_sequential() && recipe_.propagation() == v1::PROPAGATION_ORIGINAL) {
-      Refuse(absl::StrCat(path, ".true_sequential"),
-             "is not possible with propagation: original, which shows every linear the original activations; set one "
-             "of the two otherwise");
     }
     if (!v1::OnNumericFailure_IsValid(gptq.on_numeric_failure())) {
       Refuse(absl::StrCat(path, ".on_numeric_failure"), "must be fallback or fail");
@@ -202,15 +194,20 @@ class Validator {
   // A step that transforms changes a block once it has the statistics of all its inputs.
   void CheckOrder(const std::string& path) {
     const auto transforms = std::find_if(recipe_.steps().begin(), recipe_.steps().end(), Transforms);
-    if (transforms == recipe_.steps().end()) return;
+    const bool original = recipe_.propagation() == v1::PROPAGATION_ORIGINAL;
     for (int i = 0; i < recipe_.steps_size(); ++i) {
       const v1::Step& step = recipe_.steps(i);
-      if (!step.gptq().true_sequential() && !step.spqr().true_sequential() && !step.sparsegpt().true_sequential()) {
-        continue;
+      if (!IsTrueSequential(step)) continue;
+      const std::string field = absl::StrCat(path, ".steps[", i, "].", MethodName(step), ".true_sequential");
+      if (original) {
+        Refuse(field,
+               "is not possible with propagation: original, which shows every linear the original activations; set "
+               "one of the two otherwise");
       }
-      Refuse(absl::StrCat(path, ".steps[", i, "].", MethodName(step), ".true_sequential"),
-             absl::StrCat("is not possible with ", MethodName(*transforms),
-                          ", which takes the statistics of a whole block before it changes it; remove it"));
+      if (transforms != recipe_.steps().end()) {
+        Refuse(field, absl::StrCat("is not possible with ", MethodName(*transforms),
+                                   ", which takes the statistics of a whole block before it changes it; remove it"));
+      }
     }
   }
 

@@ -16,7 +16,7 @@ std::string CalibrationSection(const v1::CalibrationReport& calibration) {
                               Grouped(calibration.sequence_length())));
   if (calibration.has_perplexity()) {
     fact("perplexity", absl::StrCat(Fixed(calibration.perplexity(), 4), " under the original model, on ",
-                                    Grouped(calibration.scored_tokens()), " tokens"));
+                                    Grouped(calibration.scored_tokens()), " of the tokens"));
   }
   if (calibration.repetition() > 0) {
     fact("repetition",

@@ -1,14 +1,10 @@
-#include <google/protobuf/descriptor.h>
-#include <google/protobuf/message.h>
-
 #include <map>
 #include <string>
-#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
-#include "compress/recipe/recipe_yaml.h"
 #include "compress/report/html.h"
+#include "compress/report/recipe_text.h"
 #include "compress/report/sections.h"
 #include "compress/storage/object_store.h"
 
@@ -22,24 +18,6 @@ constexpr size_t kShownYaml = 256 * 1024;
 
 std::string TimeText(const google::protobuf::Timestamp& time) {
   return absl::FormatTime("%Y-%m-%d %H:%M:%S UTC", absl::FromUnixSeconds(time.seconds()), absl::UTCTimeZone());
-}
-
-// Takes credentials out of every URI in a message.
-void RedactUris(google::protobuf::Message* message) {
-  const auto* reflection = message->GetReflection();
-  std::vector<const google::protobuf::FieldDescriptor*> fields;
-  reflection->ListFields(*message, &fields);
-  for (const auto* field : fields) {
-    if (field->cpp_type() == google::protobuf::FieldDescriptor::CPPTYPE_MESSAGE) {
-      const int count = field->is_repeated() ? reflection->FieldSize(*message, field) : 1;
-      for (int i = 0; i < count; ++i) {
-        RedactUris(field->is_repeated() ? reflection->MutableRepeatedMessage(message, field, i)
-                                        : reflection->MutableMessage(message, field));
-      }
-    } else if (!field->is_repeated() && (field->name() == "uri" || field->name() == "reference")) {
-      reflection->SetString(message, field, storage::RedactUri(reflection->GetString(*message, field)));
-    }
-  }
 }
 
 }  // namespace
@@ -77,9 +55,7 @@ std::string JobSection(const v1::CompressionJob& job) {
 }
 
 std::string RecipeSection(const v1::CompressionJob& job) {
-  v1::Recipe shown = job.recipe();
-  RedactUris(&shown);
-  std::string yaml = recipe::RecipeYaml(shown);
+  std::string yaml = RecipeText(job.recipe());
   const bool cut = yaml.size() > kShownYaml;
   if (cut) yaml.resize(kShownYaml);
   return Section("Recipe", absl::StrCat("<p class=\"note\">With every default filled in, as in recipe.yaml.",

@@ -53,9 +53,10 @@ std::string ErrorPanels(const v1::Report& report) {
                     "</figure>\n");
   }
   return absl::StrCat(
-      "<h3>Relative error by block</h3>\n<p class=\"note\">Of the output of each linear on the calibration data: tr(dW "
+      "<h3>Relative error by block</h3>\n<p class=\"note\">Of the output of each linear on the calibration data, tr(dW "
       "S "
-      "dW\xE2\x80\xB2) / tr(W S W\xE2\x80\xB2).",
+      "dW\xE2\x80\xB2) / tr(W S W\xE2\x80\xB2); where no statistics were taken (rtn, magnitude) of its weights, "
+      "|dW|\xC2\xB2 / |W|\xC2\xB2.",
       axis.logarithmic ? " The axis is logarithmic." : "", "</p>\n<div class=\"panels\">\n", panels, "</div>\n");
 }
 

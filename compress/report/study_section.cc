@@ -1,4 +1,6 @@
 #include <algorithm>
+#include <set>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -10,6 +12,13 @@
 
 namespace calipress::report {
 namespace {
+
+// RunReport.checkpoint of a run that is kept alone.
+constexpr char kOutputItself[] = ".";
+
+std::string Path(const std::string& text) { return absl::StrCat("<span class=\"path\">", Escaped(text), "</span>"); }
+
+constexpr size_t kShownDigest = 12;
 
 template <typename Entry>
 bool Sweeps(const google::protobuf::RepeatedPtrField<Entry>& entries) {
@@ -25,13 +34,14 @@ std::string StatisticsTable(const v1::StudyReport& study) {
   const bool sweeps = Sweeps(study.statistics());
   std::vector<HtmlTable::Column> columns = {{"metric"}, {"method"}, {"source"}};
   if (sweeps) columns.push_back({"weight", true});
-  for (const char* title : {"draws", "mean", "standard deviation", "least", "most"}) columns.push_back({title, true});
+  for (const char* title : {"draws", "mean", "standard deviation", "least", "most", "range"})
+    columns.push_back({title, true});
   HtmlTable table(columns);
   for (const v1::StudyStatistic& one : study.statistics()) {
     std::vector<std::string> row = {Escaped(one.metric()), Escaped(one.method()), Escaped(one.source())};
     if (sweeps) row.push_back(Weight(one));
     for (const std::string& cell : {absl::StrCat(one.draws()), Fixed(one.mean(), 4), Fixed(one.standard_deviation(), 4),
-                                    Fixed(one.min(), 4), Fixed(one.max(), 4)}) {
+                                    Fixed(one.min(), 4), Fixed(one.max(), 4), Fixed(one.range(), 4)}) {
       row.push_back(cell);
     }
     table.Add(std::move(row));
@@ -40,8 +50,7 @@ std::string StatisticsTable(const v1::StudyReport& study) {
 }
 
 // A row for each method and source: box from the first to the third quartile, whiskers to the ends, every draw a point.
-std::string BoxPlot(const v1::StudyReport& study) {
-  const std::string metric = FirstMetric(study);
+std::string BoxPlot(const v1::StudyReport& study, const std::string& metric) {
   const std::vector<StudyGroup> groups = StudyGroups(study, metric);
   if (groups.empty()) return "";
   double least = groups[0].values.front(), most = groups[0].values.back();
@@ -76,8 +85,65 @@ std::string BoxPlot(const v1::StudyReport& study) {
   }
   return absl::StrCat("<h3>", Escaped(metric), "</h3>\n<figure class=\"wide\">",
                       Svg(714, plot.bottom() + 24, absl::StrCat(Escaped(metric), " by method and source"), svg),
-                      "</figure>\n<p class=\"note\">Box: first to third quartile and median; whiskers: least and most; "
-                      "points: the draws.</p>\n");
+                      "</figure>\n");
+}
+
+std::string BoxPlots(const v1::StudyReport& study) {
+  std::string plots;
+  for (const std::string& metric : PlottedMetrics(study)) absl::StrAppend(&plots, BoxPlot(study, metric));
+  if (plots.empty()) return "";
+  return absl::StrCat(plots,
+                      "<p class=\"note\">Box: first to third quartile and median; whiskers: least and most; points: "
+                      "the draws.</p>\n");
+}
+
+// What the runs measured the original model at: the same in all of them.
+std::string OriginalTable(const v1::StudyReport& study) {
+  HtmlTable table({{"original model"}, {"perplexity", true}, {"accuracy", true}});
+  for (const v1::RunReport& run : study.runs()) {
+    if (!run.error().empty()) continue;
+    for (const v1::EvaluationResult& text : run.evaluations()) {
+      if (text.has_perplexity_original()) {
+        table.Add({Escaped(text.name()), FormatPerplexity(text.perplexity_original()), kNone});
+      }
+    }
+    for (const v1::TaskResult& task : run.tasks()) {
+      if (task.has_accuracy_original()) {
+        table.Add({Escaped(task.name()),
+                   task.has_perplexity_original() ? FormatPerplexity(task.perplexity_original()) : kNone,
+                   Percent(task.accuracy_original())});
+      }
+    }
+    break;
+  }
+  return table.empty() ? "" : table.Render();
+}
+
+// A row for each set: runs of one source and draw have the same.
+std::string CalibrationTable(const v1::StudyReport& study) {
+  HtmlTable table({{"source"},
+                   {"draw", true},
+                   {"sequences", true},
+                   {"tokens", true},
+                   {"perplexity", true},
+                   {"of tokens", true},
+                   {"repetition", true},
+                   {"vocabulary", true},
+                   {"n-gram diversity", true},
+                   {"Zipf exponent", true},
+                   {"ids' SHA-256"}});
+  std::set<std::pair<std::string, int>> told;
+  for (const v1::RunReport& run : study.runs()) {
+    if (!run.has_calibration() || !told.emplace(run.source(), run.draw()).second) continue;
+    const v1::CalibrationReport& set = run.calibration();
+    table.Add({Escaped(run.source()), absl::StrCat(run.draw()), absl::StrCat(set.sequences()),
+               absl::StrCat(set.tokens()), set.has_perplexity() ? FormatPerplexity(set.perplexity()) : kNone,
+               absl::StrCat(set.scored_tokens()), Percent(set.repetition()), Percent(set.vocabulary_coverage()),
+               Fixed(set.ngram_diversity(), 3), Fixed(set.zipf_exponent(), 3),
+               Path(set.fingerprint().substr(0, kShownDigest))});
+  }
+  if (table.empty()) return "";
+  return absl::StrCat("<h3>Calibration sets</h3>\n", table.Render());
 }
 
 std::string ComparisonsTable(const v1::StudyReport& study) {
@@ -99,14 +165,21 @@ std::string ComparisonsTable(const v1::StudyReport& study) {
   return absl::StrCat("<h3>Methods against each other</h3>\n", table.Render());
 }
 
+std::string CheckpointsTable(const v1::StudyReport& study) {
+  HtmlTable table({{"run"}, {"folder"}});
+  for (const v1::RunReport& run : study.runs()) {
+    if (run.checkpoint().empty() || run.checkpoint() == kOutputItself) continue;
+    table.Add({Path(run.name()), Path(run.checkpoint())});
+  }
+  if (table.empty()) return "";
+  return absl::StrCat("<h3>Checkpoints</h3>\n", table.Render());
+}
+
 std::string RunsTable(const v1::StudyReport& study) {
-  constexpr size_t kShownDigest = 12;
   HtmlTable table({{"run"}, {"mean relative error", true}, {"time", true}, {"blocks' SHA-256"}, {"failed"}});
   for (const v1::RunReport& run : study.runs()) {
-    table.Add({absl::StrCat("<span class=\"path\">", Escaped(run.name()), "</span>"), Fixed(run.relative_error(), 5),
-               FormatSeconds(run.seconds()),
-               absl::StrCat("<span class=\"path\">", Escaped(run.fingerprint().substr(0, kShownDigest)), "</span>"),
-               Escaped(run.error())});
+    table.Add({Path(run.name()), Fixed(run.relative_error(), 5), FormatSeconds(run.seconds()),
+               Path(run.fingerprint().substr(0, kShownDigest)), Escaped(run.error())});
   }
   if (table.empty()) return "";
   return absl::StrCat("<h3>Runs</h3>\n", table.Render());
@@ -116,16 +189,21 @@ std::string RunsTable(const v1::StudyReport& study) {
 
 std::string StudySection(const v1::StudyReport& study) {
   std::string facts;
-  if (!study.kept().empty()) {
-    absl::StrAppend(&facts, "<p>The checkpoint is that of run <span class=\"path\">", Escaped(study.kept()),
-                    "</span>.</p>\n");
+  for (const v1::RunReport& run : study.runs()) {
+    if (run.checkpoint() != kOutputItself) continue;
+    absl::StrAppend(&facts, "<p>The checkpoint is that of run ", Path(run.name()), ".</p>\n");
   }
   if (study.has_repeat_equal()) {
-    absl::StrAppend(&facts, study.repeat_equal() ? "<p>The first run, done twice, gave the same bytes.</p>\n"
-                                                 : "<p>The first run, done twice, gave other bytes.</p>\n");
+    absl::StrAppend(&facts, study.repeat_equal() ? "<p>A run, done twice, gave the same bytes.</p>\n"
+                                                 : "<p>A run, done twice, gave other bytes.</p>\n");
   }
-  return Section(
-      "Study", absl::StrCat(facts, BoxPlot(study), StatisticsTable(study), ComparisonsTable(study), RunsTable(study)));
+  if (study.has_uncalibrated_equal()) {
+    absl::StrAppend(&facts, "<p>Methods that take no calibration data gave ",
+                    study.uncalibrated_equal() ? "the same" : "other", " bytes for every draw.</p>\n");
+  }
+  return Section("Study", absl::StrCat(facts, BoxPlots(study), OriginalTable(study), StatisticsTable(study),
+                                       ComparisonsTable(study), CheckpointsTable(study), RunsTable(study),
+                                       CalibrationTable(study)));
 }
 
 }  // namespace calipress::report

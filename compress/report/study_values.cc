@@ -20,8 +20,17 @@ std::optional<double> ValueOf(const v1::RunReport& run, const std::string& name)
 
 }  // namespace
 
-std::string FirstMetric(const v1::StudyReport& study) {
-  return study.statistics_size() > 0 ? study.statistics(0).metric() : "";
+std::vector<std::string> PlottedMetrics(const v1::StudyReport& study) {
+  constexpr size_t kMost = 8;
+  std::vector<std::string> metrics;
+  for (const v1::StudyStatistic& statistic : study.statistics()) {
+    const std::string& name = statistic.metric();
+    const bool figure = name.starts_with("perplexity ") || name.starts_with("accuracy ");
+    if (!figure || metrics.size() == kMost) continue;
+    if (std::find(metrics.begin(), metrics.end(), name) == metrics.end()) metrics.push_back(name);
+  }
+  if (metrics.empty() && study.statistics_size() > 0) metrics.push_back(study.statistics(0).metric());
+  return metrics;
 }
 
 std::vector<StudyGroup> StudyGroups(const v1::StudyReport& study, const std::string& metric) {

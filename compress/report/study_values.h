@@ -13,8 +13,9 @@ struct StudyGroup {
   std::vector<double> values;  // finite, in rising order; of the runs that did not fail
 };
 
-// The metric that comes first in the statistics; "" where there are none.
-std::string FirstMetric(const v1::StudyReport& study);
+// The metrics worth a picture, in the order of the statistics: every text's perplexity and every task's accuracy, a few
+// at most; where there are none, the first metric.
+std::vector<std::string> PlottedMetrics(const v1::StudyReport& study);
 
 // The groups that the statistics have of a metric (study/metrics.h names them), in their order; those without a value
 // are left out.

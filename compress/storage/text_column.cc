@@ -51,7 +51,8 @@ absl::Status Rows(const arrow::Array& array, int64_t before,
                   const std::function<absl::Status(std::string_view, int64_t)>& row) {
   const auto& texts = static_cast<const Array&>(array);
   for (int64_t i = 0; i < texts.length(); ++i) {
-    if (!texts.IsNull(i)) CALIPRESS_RETURN_IF_ERROR(row(texts.GetView(i), before + i + 1));
+    const std::string_view text = texts.IsNull(i) ? std::string_view() : std::string_view(texts.GetView(i));
+    CALIPRESS_RETURN_IF_ERROR(row(text, before + i + 1));
   }
   return absl::OkStatus();
 }
@@ -69,7 +70,8 @@ absl::Status CodedRows(const arrow::DictionaryArray& coded, const std::string& c
         return absl::OkStatus();
       }));
   for (int64_t i = 0; i < coded.length(); ++i) {
-    if (!coded.IsNull(i)) CALIPRESS_RETURN_IF_ERROR(row(texts.at(coded.GetValueIndex(i)), before + i + 1));
+    const std::string_view text = coded.IsNull(i) ? std::string_view() : texts.at(coded.GetValueIndex(i));
+    CALIPRESS_RETURN_IF_ERROR(row(text, before + i + 1));
   }
   return absl::OkStatus();
 }

@@ -17,7 +17,7 @@ std::vector<Metric> MetricsOf(const v1::RunReport& run) {
     }
     if (task.has_perplexity()) metrics.push_back({"perplexity " + task.name(), task.perplexity(), true});
   }
-  metrics.push_back({"relative error", run.relative_error(), true});
+  metrics.push_back({"relative error", run.relative_error(), true, /*comparable=*/false});
   return metrics;
 }
 

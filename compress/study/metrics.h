@@ -12,6 +12,9 @@ struct Metric {
   std::string name;  // "perplexity stories", "accuracy questions", "relative error"
   double value = 0.0;
   bool lower_is_better = true;
+  // Whether it says of two methods which is the better one. A linear's relative error does not: each method has its own
+  // measure of it.
+  bool comparable = true;
 };
 
 // The figures of a run that did not fail, in the order of its report: of every text perplexity, KL, JS and top-1

@@ -64,6 +64,7 @@ void AddStatistics(const Cell& cell, v1::StudyReport* report) {
     // Equal values have no spread, whatever their sum is rounded to.
     const bool spread = statistic->min() != statistic->max();
     statistic->set_mean(spread ? mean : values.front());
+    statistic->set_range(statistic->max() - statistic->min());
     statistic->set_standard_deviation(spread ? std::sqrt(squares / (count - 1.0)) : 0.0);
   }
 }
@@ -72,6 +73,7 @@ void AddStatistics(const Cell& cell, v1::StudyReport* report) {
 void Compare(const Cell& cell, const Cell& other, v1::StudyReport* report) {
   const std::vector<Metric>& names = cell.draws.begin()->second;
   for (size_t metric = 0; metric < names.size(); ++metric) {
+    if (!names[metric].comparable) continue;
     int draws = 0;
     double better = 0.0;
     for (const auto& [draw, metrics] : cell.draws) {
@@ -91,6 +93,18 @@ void Compare(const Cell& cell, const Cell& other, v1::StudyReport* report) {
   }
 }
 
+// Of the methods that take no calibration data and ran more than once; nothing where there are none.
+std::optional<bool> UncalibratedEqual(const v1::StudyReport& report) {
+  std::map<std::string, const v1::RunReport*> first;
+  std::optional<bool> equal;
+  for (const v1::RunReport& run : report.runs()) {
+    if (run.has_calibration() || !run.error().empty() || IsRepeat(run)) continue;
+    const auto [known, fresh] = first.emplace(run.method(), &run);
+    if (!fresh) equal = equal.value_or(true) && known->second->fingerprint() == run.fingerprint();
+  }
+  return equal;
+}
+
 }  // namespace
 
 bool IsRepeat(const v1::RunReport& run) { return absl::EndsWith(run.name(), "/repeat"); }
@@ -99,6 +113,7 @@ void Summarize(v1::StudyReport* report) {
   report->clear_statistics();
   report->clear_comparisons();
   report->clear_repeat_equal();
+  report->clear_uncalibrated_equal();
   const std::vector<Cell> cells = Cells(*report);
   for (const Cell& cell : cells) AddStatistics(cell, report);
   for (size_t i = 0; i < cells.size(); ++i) {
@@ -106,6 +121,7 @@ void Summarize(v1::StudyReport* report) {
       if (cells[i].source == cells[j].source && cells[i].weight == cells[j].weight) Compare(cells[i], cells[j], report);
     }
   }
+  if (const auto equal = UncalibratedEqual(*report)) report->set_uncalibrated_equal(*equal);
   for (const v1::RunReport& run : report->runs()) {
     if (!IsRepeat(run) || !run.error().empty()) continue;
     for (const v1::RunReport& first : report->runs()) {

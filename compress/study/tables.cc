@@ -6,6 +6,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
+#include "compress/base/units.h"
 #include "compress/study/metrics.h"
 
 namespace calipress::study {
@@ -24,12 +25,9 @@ void CsvRow(const std::vector<std::string>& fields, std::string* csv) {
       "\r\n");
 }
 
-// All digits that a double has.
-std::string Exact(double value) { return absl::StrFormat("%.17g", value); }
-
 template <typename Message>
 std::string Weight(const Message& message) {
-  return message.has_domain_weight() ? absl::StrCat(message.domain_weight()) : "";
+  return message.has_domain_weight() ? ExactNumber(message.domain_weight()) : "";
 }
 
 std::string MarkdownCell(const std::string& text) {
@@ -59,7 +57,7 @@ std::string RunsCsv(const v1::StudyReport& report) {
     }
     for (const Metric& metric : MetricsOf(run)) {
       row[5] = metric.name;
-      row[6] = Exact(metric.value);
+      row[6] = ExactNumber(metric.value);
       CsvRow(row, &csv);
     }
   }
@@ -70,8 +68,20 @@ std::string StatisticsCsv(const v1::StudyReport& report) {
   std::string csv;
   CsvRow({"method", "source", "domain_weight", "metric", "draws", "mean", "std", "min", "max", "range"}, &csv);
   for (const v1::StudyStatistic& one : report.statistics()) {
-    CsvRow({one.method(), one.source(), Weight(one), one.metric(), absl::StrCat(one.draws()), Exact(one.mean()),
-            Exact(one.standard_deviation()), Exact(one.min()), Exact(one.max()), Exact(one.max() - one.min())},
+    CsvRow({one.method(), one.source(), Weight(one), one.metric(), absl::StrCat(one.draws()), ExactNumber(one.mean()),
+            ExactNumber(one.standard_deviation()), ExactNumber(one.min()), ExactNumber(one.max()),
+            ExactNumber(one.range())},
+           &csv);
+  }
+  return csv;
+}
+
+std::string ComparisonsCsv(const v1::StudyReport& report) {
+  std::string csv;
+  CsvRow({"method", "other", "source", "domain_weight", "metric", "draws", "share_better"}, &csv);
+  for (const v1::StudyComparison& one : report.comparisons()) {
+    CsvRow({one.method(), one.other(), one.source(), Weight(one), one.metric(), absl::StrCat(one.draws()),
+            ExactNumber(one.share_better())},
            &csv);
   }
   return csv;
@@ -83,7 +93,7 @@ std::string Markdown(const v1::StudyReport& report) {
   absl::StrAppend(&text, "|---|---|---|---|---:|---:|---:|---:|---:|---:|\n");
   for (const v1::StudyStatistic& one : report.statistics()) {
     MarkdownRow({one.method(), one.source(), Weight(one), one.metric(), absl::StrCat(one.draws()), Short(one.mean()),
-                 Short(one.standard_deviation()), Short(one.min()), Short(one.max()), Short(one.max() - one.min())},
+                 Short(one.standard_deviation()), Short(one.min()), Short(one.max()), Short(one.range())},
                 &text);
   }
   if (!report.comparisons().empty()) {
@@ -98,8 +108,11 @@ std::string Markdown(const v1::StudyReport& report) {
   }
   absl::StrAppend(&text, "\n## Checks\n\n");
   if (report.has_repeat_equal()) {
-    absl::StrAppend(&text, "- The first run, done again, gave ", report.repeat_equal() ? "the same" : "OTHER",
-                    " bytes.\n");
+    absl::StrAppend(&text, "- A run, done again, gave ", report.repeat_equal() ? "the same" : "OTHER", " bytes.\n");
+  }
+  if (report.has_uncalibrated_equal()) {
+    absl::StrAppend(&text, "- Methods that take no calibration data gave ",
+                    report.uncalibrated_equal() ? "the same" : "OTHER", " bytes for every draw.\n");
   }
   int failed = 0;
   for (const v1::RunReport& run : report.runs()) {
@@ -108,7 +121,18 @@ std::string Markdown(const v1::StudyReport& report) {
     absl::StrAppend(&text, "- ", MarkdownCell(run.name()), " failed: ", MarkdownCell(run.error()), "\n");
   }
   absl::StrAppend(&text, "- ", report.runs_size() - failed, " of ", report.runs_size(), " runs ended well.\n");
-  if (!report.kept().empty()) absl::StrAppend(&text, "- The checkpoint is that of ", report.kept(), ".\n");
+  for (const v1::RunReport& run : report.runs()) {
+    if (run.checkpoint() == ".")
+      absl::StrAppend(&text, "- The checkpoint is that of ", MarkdownCell(run.name()), ".\n");
+  }
+  if (report.kept_size() > 1) {
+    absl::StrAppend(&text, "\n## Checkpoints\n\n");
+    MarkdownRow({"run", "folder"}, &text);
+    absl::StrAppend(&text, "|---|---|\n");
+    for (const v1::RunReport& run : report.runs()) {
+      if (!run.checkpoint().empty()) MarkdownRow({run.name(), run.checkpoint()}, &text);
+    }
+  }
   return text;
 }
 

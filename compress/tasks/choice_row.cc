@@ -47,20 +47,25 @@ absl::StatusOr<const Json*> Field(const Json& row, const std::string& name, cons
                                 ". Set `", option, "` to the one that is meant"));
 }
 
-absl::StatusOr<std::vector<std::string>> Choices(const Json& field, const std::string& name) {
+absl::StatusOr<std::string> Text(const Json& field, const std::string& name, const std::string& why) {
+  if (field.is_string()) return field.get<std::string>();
+  return LineError(absl::StrCat("field '", name, "' must be ", why, "; it is ", field.type_name()));
+}
+
+absl::StatusOr<std::vector<std::string>> Texts(const Json& field, const std::string& name) {
   const auto error = [&](const std::string& what) {
     return LineError(absl::StrCat("field '", name, "' must be a list of two or more strings; ", what));
   };
   if (!field.is_array()) return error(absl::StrCat("it is ", field.type_name()));
   if (field.size() < 2) return error(absl::StrCat("it has ", field.size()));
   if (field.size() > kMostChoices) return error(absl::StrCat("it has more than ", kMostChoices));
-  std::vector<std::string> choices;
-  for (const Json& choice : field) {
-    if (!choice.is_string()) return error(absl::StrCat("element ", choices.size(), " is ", choice.type_name()));
-    choices.push_back(choice.get<std::string>());
-    if (choices.back().empty()) return error(absl::StrCat("element ", choices.size() - 1, " is empty"));
+  std::vector<std::string> texts;
+  for (const Json& text : field) {
+    if (!text.is_string()) return error(absl::StrCat("element ", texts.size(), " is ", text.type_name()));
+    texts.push_back(text.get<std::string>());
+    if (texts.back().empty()) return error(absl::StrCat("element ", texts.size() - 1, " is empty"));
   }
-  return choices;
+  return texts;
 }
 
 }  // namespace
@@ -69,14 +74,22 @@ absl::StatusOr<ChoiceRow> ParseChoiceRow(std::string_view line, const v1::Multip
   CALIPRESS_ASSIGN_OR_RETURN(const Json row, ParseLine(line));
   ChoiceRow parsed;
   CALIPRESS_ASSIGN_OR_RETURN(const Json* context, Field(row, task.context_field(), "context_field"));
-  if (!context->is_string()) {
-    return LineError(absl::StrCat("field '", task.context_field(), "' must be a string; it is ", context->type_name()));
-  }
-  parsed.context = context->get<std::string>();
   CALIPRESS_ASSIGN_OR_RETURN(const Json* choices, Field(row, task.choices_field(), "choices_field"));
-  CALIPRESS_ASSIGN_OR_RETURN(parsed.choices, Choices(*choices, task.choices_field()));
+  if (context->is_array()) {
+    CALIPRESS_ASSIGN_OR_RETURN(parsed.contexts, Texts(*context, task.context_field()));
+    CALIPRESS_ASSIGN_OR_RETURN(
+        parsed.choices.emplace_back(),
+        Text(*choices, task.choices_field(),
+             absl::StrCat("the text that is scored after each element of '", task.context_field(), "', a string")));
+    if (parsed.choices[0].empty()) return LineError(absl::StrCat("field '", task.choices_field(), "' is empty"));
+  } else {
+    CALIPRESS_ASSIGN_OR_RETURN(
+        parsed.contexts.emplace_back(),
+        Text(*context, task.context_field(), "a string (or, to choose from, a list of contexts)"));
+    CALIPRESS_ASSIGN_OR_RETURN(parsed.choices, Texts(*choices, task.choices_field()));
+  }
   CALIPRESS_ASSIGN_OR_RETURN(const Json* answer, Field(row, task.answer_field(), "answer_field"));
-  const uint64_t last = parsed.choices.size() - 1;
+  const uint64_t last = parsed.options() - 1;
   // An integer that is not negative is unsigned to the library.
   if (!answer->is_number_unsigned() || answer->get<uint64_t>() > last) {
     return LineError(absl::StrCat("field '", task.answer_field(), "' must be the index of the right choice, 0 to ",

@@ -15,6 +15,10 @@
 namespace calipress::tasks {
 namespace {
 
+// Of rows that have a text in two fields.
+const std::string kContextField = "context";
+const std::string kWordField = "continuation";
+
 class Reading {
  public:
   explicit Reading(const ContinuationEncoder& encoder) : encoder_(encoder) {}
@@ -26,8 +30,30 @@ class Reading {
       return UserError(reason::kInvalidCalibrationData,
                        text.empty() ? "has no words" : "has one word alone, and nothing that tells it");
     }
-    CALIPRESS_ASSIGN_OR_RETURN(const ContinuationEncoder::Context context, encoder_.Begin(text.substr(0, begin)));
-    CALIPRESS_ASSIGN_OR_RETURN(Continuation continuation, encoder_.Continue(context, text.substr(begin)));
+    return Ask(text.substr(0, begin), text.substr(begin));
+  }
+
+  // A text in two parts, of which all of the second is to be written.
+  absl::Status AddParts(std::string_view context, std::string_view word) {
+    word = word.substr(0, BytesBeforeTrailingSpace(word));
+    if (word.empty()) {
+      return UserError(reason::kInvalidCalibrationData, absl::StrCat("field '", kWordField, "' has no words"));
+    }
+    const size_t end = BytesBeforeTrailingSpace(context);
+    if (end == 0) {
+      return UserError(reason::kInvalidCalibrationData,
+                       absl::StrCat("field '", kContextField, "' has no words that tell the last one"));
+    }
+    const bool apart = end < context.size() || word.find_first_of(" \t\r\n") == 0;
+    return Ask(context, (apart ? "" : " ") + std::string(word));
+  }
+
+  Examples Take() { return std::move(examples_); }
+
+ private:
+  absl::Status Ask(std::string_view before, std::string_view word) {
+    CALIPRESS_ASSIGN_OR_RETURN(const ContinuationEncoder::Context context, encoder_.Begin(before));
+    CALIPRESS_ASSIGN_OR_RETURN(Continuation continuation, encoder_.Continue(context, word));
     CALIPRESS_RETURN_IF_ERROR(budget_.Take(continuation.ids.size()));
     Question question;
     question.first = static_cast<int64_t>(examples_.continuations.size());
@@ -36,9 +62,6 @@ class Reading {
     return absl::OkStatus();
   }
 
-  Examples Take() { return std::move(examples_); }
-
- private:
   const ContinuationEncoder& encoder_;
   Examples examples_;
   TokenBudget budget_;
@@ -52,8 +75,13 @@ absl::StatusOr<Examples> ReadLastWord(const v1::LastWord& task, const calibratio
   if (recipe::DataKindOf(task.uri()) == recipe::DataKind::kJsonLines) {
     CALIPRESS_RETURN_IF_ERROR(
         ForEachRow(task.uri(), task.max_examples(), context, [&](std::string_view line) -> absl::Status {
-          CALIPRESS_ASSIGN_OR_RETURN(const std::string text, calibration::TextOfJsonLine(line, task.field()));
-          return reading.Add(text);
+          using calibration::FindTextOfJsonLine;
+          CALIPRESS_ASSIGN_OR_RETURN(const auto text, FindTextOfJsonLine(line, task.field()));
+          if (text) return reading.Add(*text);
+          CALIPRESS_ASSIGN_OR_RETURN(const auto context, FindTextOfJsonLine(line, kContextField));
+          CALIPRESS_ASSIGN_OR_RETURN(const auto word, FindTextOfJsonLine(line, kWordField));
+          if (context && word) return reading.AddParts(*context, *word);
+          return calibration::TextOfJsonLine(line, task.field()).status();
         }));
     return reading.Take();
   }

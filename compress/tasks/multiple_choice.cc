@@ -16,17 +16,22 @@ absl::StatusOr<Examples> ReadMultipleChoice(const v1::MultipleChoice& task, cons
   TokenBudget budget;
   const auto add = [&](std::string_view line) -> absl::Status {
     CALIPRESS_ASSIGN_OR_RETURN(const ChoiceRow row, ParseChoiceRow(line, task));
-    CALIPRESS_ASSIGN_OR_RETURN(const ContinuationEncoder::Context begun, encoder.Begin(row.context));
     Question question;
     question.first = static_cast<int64_t>(examples.continuations.size());
-    question.choices = static_cast<int64_t>(row.choices.size());
+    question.choices = static_cast<int64_t>(row.options());
     question.answer = row.answer;
-    for (size_t i = 0; i < row.choices.size(); ++i) {
-      auto continuation = encoder.Continue(begun, absl::StrCat(task.delimiter(), row.choices[i]));
-      if (!continuation.ok()) {
-        return Annotate(continuation.status(), absl::StrCat("element ", i, " of '", task.choices_field(), "'"));
+    ContinuationEncoder::Context begun;
+    for (size_t i = 0; i < row.options(); ++i) {
+      const std::string& choice = row.choices[row.partial() ? 0 : i];
+      if (i == 0 || row.partial()) {
+        CALIPRESS_ASSIGN_OR_RETURN(begun, encoder.Begin(row.contexts[i]));
       }
-      continuation->bytes = static_cast<int64_t>(row.choices[i].size());
+      auto continuation = encoder.Continue(begun, absl::StrCat(task.delimiter(), choice));
+      if (!continuation.ok()) {
+        const std::string& field = row.partial() ? task.context_field() : task.choices_field();
+        return Annotate(continuation.status(), absl::StrCat("element ", i, " of '", field, "'"));
+      }
+      continuation->bytes = static_cast<int64_t>(choice.size());
       CALIPRESS_RETURN_IF_ERROR(budget.Take(continuation->ids.size()));
       examples.continuations.push_back(*std::move(continuation));
     }

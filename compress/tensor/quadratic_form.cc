@@ -6,6 +6,9 @@
 
 #include <ATen/ops/mm.h>
 #include <ATen/ops/mul.h>
+#include <ATen/ops/square.h>
+#include <ATen/ops/sub.h>
+#include <ATen/ops/sum.h>
 
 #include "compress/tensor/aligned_buffer.h"
 #include "compress/tensor/bf16_tile.h"
@@ -166,6 +169,13 @@ std::vector<double> QuadraticForms(const std::vector<at::Tensor>& weights, const
   });
   for (size_t i = 0; i < items.size(); ++i) forms[items[i].weight] += parts[i];
   return forms;
+}
+
+WeightChange RelativeChange(const at::Tensor& before, const at::Tensor& after) {
+  const auto squares = [](const at::Tensor& matrix) { return at::square(matrix).sum(at::kDouble).item<double>(); };
+  const at::Tensor from = before.to(at::kFloat);
+  const double lost = squares(at::sub(from, after.to(at::kFloat))), total = squares(from);
+  return {total > 0.0 ? lost / total : 0.0, total};
 }
 
 }  // namespace calipress::tensor

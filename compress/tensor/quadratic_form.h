@@ -11,4 +11,11 @@ namespace calipress::tensor {
 // to about 0.1 % and twice as fast; elsewhere it is fp32 throughout. For reports, not for decisions.
 std::vector<double> QuadraticForms(const std::vector<at::Tensor>& weights, const at::Tensor& matrix);
 
+// ||before - after||^2 / ||before||^2 of matrices of any floating dtype, and ||before||^2; 0 where that is.
+struct WeightChange {
+  double ratio = 0.0;
+  double total = 0.0;
+};
+WeightChange RelativeChange(const at::Tensor& before, const at::Tensor& after);
+
 }  // namespace calipress::tensor

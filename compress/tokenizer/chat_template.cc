@@ -25,9 +25,7 @@ std::string Take(CalipressTokenizersBytes bytes) {
   return text;
 }
 
-std::string TakeShown(CalipressTokenizersBytes bytes) {
-  return BoundedText(Take(bytes), kShownBytes);
-}
+std::string TakeShown(CalipressTokenizersBytes bytes) { return BoundedText(Take(bytes), kShownBytes); }
 
 absl::Status Corrupt(const std::string& message) { return PreconditionError(reason::kSourceModelCorrupt, message); }
 

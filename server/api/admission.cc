@@ -15,6 +15,7 @@
 #include "compress/recipe/loader_warnings.h"
 #include "compress/recipe/recipe.h"
 #include "compress/recipe/study.h"
+#include "compress/recipe/unused_calibration.h"
 #include "compress/storage/uri.h"
 #include "server/api/estimate.h"
 #include "server/api/request_checks.h"
@@ -214,12 +215,17 @@ absl::StatusOr<v1::CompressionJob> Admission::Admit(const v1::CompressionJob& jo
       if (std::find(few.begin(), few.end(), *warning) == few.end()) few.push_back(*std::move(warning));
     }
   }
-  if (admitted.recipe().has_study() && admitted.recipe().study().keep() == "none") {
-    admitted.mutable_estimate()->set_output_bytes(0);
+  if (admitted.recipe().has_study()) {
+    // As many as the largest of the runs.
+    const int64_t kept = recipe::MostKept(admitted.recipe().study());
+    admitted.mutable_estimate()->set_output_bytes(kept * admitted.estimate().output_bytes());
   }
   for (std::string& warning : few) admitted.mutable_estimate()->add_warnings(std::move(warning));
   for (std::string& warning : recipe::LoaderWarnings(admitted.recipe(), model.spec)) {
     admitted.mutable_estimate()->add_warnings(std::move(warning));
+  }
+  if (auto unused = recipe::UnusedCalibration(admitted.recipe())) {
+    admitted.mutable_estimate()->add_warnings(*std::move(unused));
   }
   return admitted;
 }

@@ -14,7 +14,9 @@
 namespace calipress::api {
 namespace {
 
-constexpr int kLargestMessage = 4 << 20;
+// A worker tells of all runs of a study each time: 2000 of them, with the digests of 126 blocks each, are 20 MB. What
+// the public methods take is bounded by request_checks.
+constexpr int kLargestMessage = 32 << 20;
 constexpr int kKeepaliveMilliseconds = 60'000;
 // Clients behind balancers that drop idle connections ping this often at most.
 constexpr int kLeastPingMilliseconds = 10'000;

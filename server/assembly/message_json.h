@@ -8,7 +8,8 @@
 
 namespace calipress::assembly {
 
-// A message as JSON for files: with line breaks, in the proto's field names.
-absl::StatusOr<std::string> MessageJson(const google::protobuf::Message& message);
+// A message as JSON for files: with line breaks, in the proto's field names. `zeros`: fields whose value is 0, false or
+// empty are written too.
+absl::StatusOr<std::string> MessageJson(const google::protobuf::Message& message, bool zeros = false);
 
 }  // namespace calipress::assembly

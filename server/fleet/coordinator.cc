@@ -138,6 +138,14 @@ v1::CompressionJob CoordinatorImpl::Shown(const WorkingJob& working) const {
   return job;
 }
 
+absl::Status CoordinatorImpl::AddReport(v1::CompressionJob* job) const {
+  // A study has one of its runs, however it ended.
+  if (job->state() != v1::CompressionJob::SUCCEEDED && !job->recipe().has_study()) return absl::OkStatus();
+  CALIPRESS_ASSIGN_OR_RETURN(v1::Report report, store_->GetReport(job->uid()));
+  if (report.ByteSizeLong() > 0) *job->mutable_report() = std::move(report);
+  return absl::OkStatus();
+}
+
 absl::StatusOr<std::optional<v1::CompressionJob>> CoordinatorImpl::FindRequest(std::string_view request_id,
                                                                                std::string_view request_digest) {
   if (request_id.empty()) return std::optional<v1::CompressionJob>();
@@ -145,9 +153,7 @@ absl::StatusOr<std::optional<v1::CompressionJob>> CoordinatorImpl::FindRequest(s
   if (!row) return std::optional<v1::CompressionJob>();
   if (row->request_digest != request_digest) return RequestIdReused(request_id, row->job.name());
   if (const WorkingJob* working = FindWorking(row->job.name())) return std::make_optional(Shown(*working));
-  if (row->job.state() == v1::CompressionJob::SUCCEEDED) {
-    CALIPRESS_ASSIGN_OR_RETURN(*row->job.mutable_report(), store_->GetReport(row->job.uid()));
-  }
+  CALIPRESS_RETURN_IF_ERROR(AddReport(&row->job));
   return std::make_optional(row->job);
 }
 
@@ -223,9 +229,7 @@ absl::StatusOr<v1::CompressionJob> CoordinatorImpl::Get(std::string_view name) {
     return job;
   }
   CALIPRESS_ASSIGN_OR_RETURN(store::JobRow row, store_->Get(name));
-  if (row.job.state() == v1::CompressionJob::SUCCEEDED) {
-    CALIPRESS_ASSIGN_OR_RETURN(*row.job.mutable_report(), store_->GetReport(row.job.uid()));
-  }
+  CALIPRESS_RETURN_IF_ERROR(AddReport(&row.job));
   return row.job;
 }
 

@@ -64,6 +64,8 @@ class CoordinatorImpl : public Coordinator {
   v1::CompressionJob Shown(const WorkingJob& working) const;
   absl::StatusOr<std::optional<v1::CompressionJob>> FindRequest(std::string_view request_id,
                                                                 std::string_view request_digest);
+  // Of a job that has ended, where there is one.
+  absl::Status AddReport(v1::CompressionJob* job) const;
   absl::Status CheckOutputFree(const v1::CompressionJob& job) const;
   void SetState(WorkingJob& working, v1::CompressionJob::State state);
   // Writes every pending change; jobs that have ended and are written leave the memory.

@@ -40,7 +40,12 @@ void CoordinatorImpl::PublishOne(std::unique_lock<std::mutex>& lock, WorkingJob&
   for (const worker::v1::StageState& rank : working.ranks) outcomes.push_back(rank.outcome());
   const std::vector<worker::v1::FinishedBlock> blocks = working.Blocks();
   v1::Report report = MergeReports(working.ranks, working.earlier, blocks);
-  if (job.recipe().has_study()) *report.mutable_study() = ReportOfRuns(working.ranks, working.earlier);
+  worker::v1::StageState kept;
+  if (job.recipe().has_study()) {
+    *report.mutable_study() = ReportOfRuns(working.ranks, working.earlier);
+    *kept.mutable_kept_runs() = working.earlier.kept_runs();
+    AddKept(working.ranks, job.attempt(), &kept);
+  }
   report.set_total_seconds(std::chrono::duration<double>(clock_.Wall() - ReadTimestamp(job.start_time())).count());
 
   lock.unlock();
@@ -48,7 +53,7 @@ void CoordinatorImpl::PublishOne(std::unique_lock<std::mutex>& lock, WorkingJob&
   {
     LogScope scope({{"job", job.name()}, {"attempt", job.attempt()}});
     const Stopwatch watch;
-    status = publisher_->Publish(job, outcomes, blocks, &report);
+    status = publisher_->Publish(job, outcomes, blocks, {kept.kept_runs().begin(), kept.kept_runs().end()}, &report);
     ObservePublish(watch.Seconds(), status.ok());
   }
   lock.lock();

@@ -90,7 +90,8 @@ void CoordinatorImpl::TakeStage(WorkingJob& working, const scheduler::Attempt& a
   stage.clear_finished_blocks();
   worker::v1::StageState& known = working.ranks.at(rank);
   const bool worth_keeping = stage.has_outcome() || stage.phases_size() != known.phases_size() ||
-                             stage.finished_runs_size() != known.finished_runs_size();
+                             stage.finished_runs_size() != known.finished_runs_size() ||
+                             stage.kept_runs_size() != known.kept_runs_size();
   const bool new_line = !stage.message().empty() && stage.message() != known.message();
   known = std::move(stage);
   if (rank == 0 && !working.job.output().empty()) {
@@ -174,6 +175,8 @@ worker::v1::Assignment CoordinatorImpl::MakeAssignment(const scheduler::Job& job
     *assignment.add_finished_blocks() = std::move(block);
   }
   *assignment.mutable_finished_runs() = working.earlier.finished_runs();
+  *assignment.mutable_kept_runs() = working.earlier.kept_runs();
+  if (working.job.recipe().has_study()) assignment.set_shared_staging_uri(StagingRoot(working.job));
   if (working.calibration_ids_uri != CalibrationIdsUri(working.job, job.attempt.number)) {
     assignment.set_calibration_ids_uri(working.calibration_ids_uri);
   }
@@ -262,6 +265,7 @@ void CoordinatorImpl::OnAttemptEnded(WorkingJob& working, const scheduler::Decis
   CountAttempt(decision.outcome, decision.cause);
   AddPhases(working.ranks, &working.earlier);
   AddRuns(working.ranks, &working.earlier);
+  AddKept(working.ranks, decision.attempt, &working.earlier);
   working.change.earlier_phases = working.earlier;
   if (const scheduler::Job* job = scheduler_.Find(working.job.uid())) {
     if (job->attempt.number == decision.attempt) working.KeepAttempt(job->attempt);
@@ -305,6 +309,15 @@ void CoordinatorImpl::EndJob(WorkingJob& working, v1::CompressionJob::State stat
     job.clear_error();
   }
   if (state == v1::CompressionJob::SUCCEEDED) job.mutable_progress()->set_fraction(1);
+  if (state != v1::CompressionJob::SUCCEEDED && job.recipe().has_study()) {
+    // What the study has measured is not lost with the job.
+    v1::Report report = MergeReports(working.ranks, working.earlier, working.Blocks());
+    *report.mutable_study() = ReportOfRuns(working.ranks, working.earlier);
+    report.mutable_study()->clear_kept();
+    for (v1::RunReport& run : *report.mutable_study()->mutable_runs()) run.clear_checkpoint();
+    working.change.uid = job.uid();
+    if (report.study().runs_size() > 0) working.change.report = report;
+  }
   job.mutable_progress()->clear_message();
   const double seconds = job.has_start_time() ? SecondsBetween(job.start_time(), job.end_time()) : 0;
   CountFinishedJob(job, seconds, state == v1::CompressionJob::FAILED ? error : absl::OkStatus());

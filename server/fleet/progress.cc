@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "compress/recipe/study.h"
+
 namespace calipress::fleet {
 namespace {
 
@@ -20,19 +22,19 @@ bool HasLayerRatios(const v1::Recipe& recipe) {
 std::vector<Phase> PhasesOf(const v1::CompressionJob& job) {
   std::vector<Phase> phases;
   const v1::Recipe& recipe = job.recipe();
-  // A study may do one of its runs once more, as an ordinary job.
-  if (recipe.has_study()) phases.push_back({kStudyPhase, 100});
-  const bool tables_alone = recipe.has_study() && recipe.study().keep() == "none";
-  if (!tables_alone && (recipe.has_study() || recipe.calibration().sources_size() > 0))
-    phases.push_back({kTokensPhase, 2});
+  if (recipe.has_study()) {
+    phases.push_back({kStudyPhase, 100});
+    if (recipe::MostKept(recipe.study()) > 0) phases.push_back({kKeepPhase, 50});
+  }
+  if (recipe.calibration().sources_size() > 0) phases.push_back({kTokensPhase, 2});
   if (HasLayerRatios(recipe)) phases.push_back({kRatiosPhase, 30});
-  if (!tables_alone && (recipe.has_study() || recipe.steps_size() > 0)) phases.push_back({kCompressPhase, 80});
+  if (recipe.steps_size() > 0) phases.push_back({kCompressPhase, 80});
   const v1::Evaluation& evaluation = recipe.evaluation();
-  if (!tables_alone &&
+  if (!recipe.has_study() &&
       evaluation.perplexity_size() + evaluation.multiple_choice_size() + evaluation.last_word_size() > 0) {
     phases.push_back({kEvaluatePhase, 12});
   }
-  if (!tables_alone && !job.output().empty()) phases.push_back({kAssemblePhase, 5});
+  if (!recipe.has_study() && !job.output().empty()) phases.push_back({kAssemblePhase, 5});
   if (!job.output().empty()) phases.push_back({kPublishPhase, 1});
   return phases;
 }

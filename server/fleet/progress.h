@@ -14,6 +14,7 @@ inline constexpr std::string_view kRatiosPhase = "layer-ratios";
 inline constexpr std::string_view kCompressPhase = "compress";
 inline constexpr std::string_view kEvaluatePhase = "evaluate";
 inline constexpr std::string_view kStudyPhase = "study";
+inline constexpr std::string_view kKeepPhase = "keep";
 inline constexpr std::string_view kAssemblePhase = "assemble";
 inline constexpr std::string_view kPublishPhase = "publish";
 
@@ -24,8 +25,9 @@ struct RankProgress {
 };
 
 // How far a job is, over all ranks and phases: phases weigh 2 (calibration-tokens), 30 (layer-ratios), 80
-// (compress), 12 (evaluate), 5 (assemble) and 1 (publish), those that the job does not have drop out; ranks weigh by
-// their blocks. Finished blocks count whoever finished them. `message` is left to the caller.
+// (compress), 12 (evaluate), 5 (assemble) and 1 (publish), of a study 100 (study), 50 (keep) and 1; those that the job
+// does not have drop out; ranks weigh by their blocks. Finished blocks count whoever finished them. `message` is left
+// to the caller.
 v1::Progress CombineProgress(const v1::CompressionJob& job, const std::vector<RankProgress>& ranks, int blocks_done);
 
 // Some rank is past the making of calibration tokens: the job is RUNNING.

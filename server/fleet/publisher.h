@@ -17,8 +17,9 @@ class Publisher {
 
   // Makes the output visible: index, configs, tokenizer files, recipe, report.json and report.html beside the workers'
   // shards, by condition (readers see a whole checkpoint or none). `outcomes` are those of the last attempt's ranks, in
-  // rank order; `blocks` are all finished blocks in block order (with their linears). A job without output has neither
-  // shards nor blocks and publishes nothing: only the report is completed.
+  // rank order; `blocks` are all finished blocks in block order (with their linears); `kept` says where the runs are
+  // staged that a study keeps, where it keeps several. A job without output has none of it and publishes nothing: only
+  // the report is completed.
   //
   // `report` arrives with everything that workers reported: phases, linears, evaluations, tasks, calibration, warnings,
   // peak_memory_bytes, and total_seconds up to now. Publish adds source_bytes, output_bytes and what it did itself.
@@ -27,7 +28,8 @@ class Publisher {
   // also where the first call had finished; that is then OK with the same report. Failures whose class is environment
   // are tried again a few times; all others fail the job.
   virtual absl::Status Publish(const v1::CompressionJob& job, const std::vector<worker::v1::StageOutcome>& outcomes,
-                               const std::vector<worker::v1::FinishedBlock>& blocks, v1::Report* report) = 0;
+                               const std::vector<worker::v1::FinishedBlock>& blocks,
+                               const std::vector<worker::v1::KeptRun>& kept, v1::Report* report) = 0;
 
   // Removes the job's staging folder, StagingRoot(job) in staging.h. Called once the job has ended, whichever way, and
   // again after a failure or a restart.

@@ -85,6 +85,7 @@ void BoundStage(worker::v1::StageState* stage) {
       CutString(linear.mutable_method(), kIdLimit);
     }
   }
+  CutList(stage->mutable_kept_runs(), kRuns);
   CutList(stage->mutable_finished_runs(), kRuns);
   for (worker::v1::FinishedRun& run : *stage->mutable_finished_runs()) {
     v1::RunReport* report = run.mutable_report();
@@ -110,6 +111,8 @@ void BoundStage(worker::v1::StageState* stage) {
   }
   CutList(outcome->mutable_layer_ratios(), kLayerRatios);
   for (v1::LayerRatio& ratio : *outcome->mutable_layer_ratios()) CutString(ratio.mutable_pattern(), kIdLimit);
+  CutList(outcome->mutable_kept_runs(), kRuns);
+  for (std::string& run : *outcome->mutable_kept_runs()) CutString(&run, kLineLimit);
   CutList(outcome->mutable_warnings(), kWarnings);
   for (std::string& warning : *outcome->mutable_warnings()) CutString(&warning, kLineLimit);
 }

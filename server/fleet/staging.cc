@@ -20,4 +20,11 @@ std::string CalibrationIdsUri(const v1::CompressionJob& job, int attempt) {
   return storage::JoinUri(AttemptStaging(job, attempt), kCalibrationIdsFile);
 }
 
+std::string KeptStaging(const v1::CompressionJob& job, int attempt, int index) {
+  if (job.output().empty()) return "";
+  return storage::JoinUri(AttemptStaging(job, attempt), absl::StrCat("kept-", index));
+}
+
+std::string KeptStateFile(int rank) { return absl::StrCat("rank-", rank, ".pb"); }
+
 }  // namespace calipress::fleet

@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 #include <string>
 
 #include "compress/base/digest.h"
+#include "compress/recipe/study.h"
 #include "compress/study/summary.h"
 
 namespace calipress::fleet {
@@ -69,6 +71,24 @@ void AddRuns(const std::vector<worker::v1::StageState>& ranks, worker::v1::Stage
   }
 }
 
+void AddKept(const std::vector<worker::v1::StageState>& ranks, int attempt, worker::v1::StageState* total) {
+  std::map<int, size_t> told;
+  for (const worker::v1::StageState& rank : ranks) {
+    std::set<int> own;
+    for (const worker::v1::KeptRun& run : rank.kept_runs()) own.insert(run.index());
+    for (const int index : own) ++told[index];
+  }
+  for (const auto& [index, times] : told) {
+    const bool known = std::any_of(total->kept_runs().begin(), total->kept_runs().end(),
+                                   [&](const worker::v1::KeptRun& run) { return run.index() == index; });
+    if (times < ranks.size() || known) continue;
+    worker::v1::KeptRun* kept = total->add_kept_runs();
+    kept->set_index(index);
+    kept->set_attempt(attempt);
+    kept->set_world_size(static_cast<int>(ranks.size()));
+  }
+}
+
 v1::StudyReport ReportOfRuns(const std::vector<worker::v1::StageState>& ranks, const worker::v1::StageState& earlier) {
   worker::v1::StageState all;
   *all.mutable_finished_runs() = earlier.finished_runs();
@@ -77,8 +97,11 @@ v1::StudyReport ReportOfRuns(const std::vector<worker::v1::StageState>& ranks, c
   for (const FinishedRun& run : all.finished_runs()) in_order[run.index()] = &run;
   v1::StudyReport report;
   for (const auto& [index, run] : in_order) *report.add_runs() = run->report();
-  for (const worker::v1::StageState& rank : ranks) {
-    if (!rank.outcome().kept_run().empty()) report.set_kept(rank.outcome().kept_run());
+  // Every rank says the same.
+  if (!ranks.empty()) *report.mutable_kept() = ranks.front().outcome().kept_runs();
+  for (v1::RunReport& run : *report.mutable_runs()) {
+    if (std::find(report.kept().begin(), report.kept().end(), run.name()) == report.kept().end()) continue;
+    run.set_checkpoint(report.kept_size() == 1 ? "." : recipe::RunFolder(run.name()));
   }
   study::Summarize(&report);
   return report;

@@ -14,6 +14,10 @@ std::vector<worker::v1::FinishedRun> JoinRuns(const std::vector<worker::v1::Stag
 // Adds those of one attempt to those of earlier ones; the first of each index stays.
 void AddRuns(const std::vector<worker::v1::StageState>& ranks, worker::v1::StageState* total);
 
+// Adds the runs that every rank of one attempt has written as checkpoints to those of earlier attempts; the first of
+// each index stays.
+void AddKept(const std::vector<worker::v1::StageState>& ranks, int attempt, worker::v1::StageState* total);
+
 // The report of a study that is done.
 v1::StudyReport ReportOfRuns(const std::vector<worker::v1::StageState>& ranks, const worker::v1::StageState& earlier);
 

@@ -19,7 +19,7 @@ struct WorkingJob {
   v1::CompressionJob job;
   // What each rank of the newest attempt said last, by rank (finished blocks aside).
   std::vector<worker::v1::StageState> ranks;
-  // Phases of earlier attempts, and runs of a study that all of their ranks finished.
+  // Phases of earlier attempts, and runs of a study that all of their ranks finished, or wrote as checkpoints.
   worker::v1::StageState earlier;
   // By index; the first accepted stays.
   std::map<int, store::BlockRow> blocks;

@@ -52,12 +52,18 @@ def dense(folder):
     return {name: value for name, value in tensors(folder).items() if name.endswith("_proj.weight")}
 
 
-@pytest.mark.parametrize("propagation", ["original", "compressed"])
-def test_a_weight_of_one_is_that_domain_alone(sets, tmp_path, recipe_file, propagation):
+SMOOTH = "{smoothquant: {}}, {rtn: {bits: 8, activations: dynamic}}"
+
+
+@pytest.mark.parametrize("propagation, step", [("original", "{wanda: {}}"), ("compressed", "{wanda: {}}"),
+                                               ("original", "{spqr: {}, targets: ['re:.*(o|down)_proj']}"),
+                                               ("original", SMOOTH)],
+                         ids=["wanda, original", "wanda, compressed", "spqr", "smoothquant"])
+def test_a_weight_of_one_is_that_domain_alone(sets, tmp_path, recipe_file, propagation, step):
     """Of stage-parallel runs to the bit; compressed hidden states of both domains pass, and only one counts."""
     extra = f"propagation: {propagation}"
-    only = run(tmp_path, recipe_file, "only", plain(sets, LAW, "{wanda: {}}", extra))
-    weighed = run(tmp_path, recipe_file, "weighed", mixed(sets, (1, 0), "{wanda: {}}", extra))
+    only = run(tmp_path, recipe_file, "only", plain(sets, LAW, step, extra))
+    weighed = run(tmp_path, recipe_file, "weighed", mixed(sets, (1, 0), step, extra))
     # The recipes and the ids beside them differ.
     assert (only / "model.safetensors").read_bytes() == (weighed / "model.safetensors").read_bytes()
 
@@ -73,6 +79,39 @@ def test_equal_counts_at_a_half_are_concatenation(sets, tmp_path, recipe_file):
     assert differ < 0.01 * count, f"{differ} of {count}"
     other = dequantized(run(tmp_path, recipe_file, "other", mixed(sets, (0.9, 0.1), step, extra)))
     assert sum((both[name] != other[name]).sum().item() for name in both) > 0.02 * count
+
+
+def test_the_largest_input_is_that_of_all_domains_that_count(sets, tmp_path, recipe_file):
+    """SmoothQuant's ranges must hold what occurs: weights above 0 are all the same to it, and one of 0 is not."""
+    model = {weight: (run(tmp_path, recipe_file, f"w{weight}", mixed(sets, (weight, 1 - weight), SMOOTH,
+                                                                      "propagation: original")) /
+                      "model.safetensors").read_bytes() for weight in (0, 0.1, 0.9)}
+    assert model[0.1] == model[0.9] != model[0]
+
+
+def test_spqr_of_a_mixture_is_neither_domain(sets, tmp_path, recipe_file):
+    step = "{spqr: {bits: 2}, targets: ['re:.*o_proj']}"
+    models = [(run(tmp_path, recipe_file, f"w{weight}", mixed(sets, (weight, 1 - weight), step, "propagation: original")) /
+               "model.safetensors").read_bytes() for weight in (0, 0.5, 1)]
+    assert len(set(models)) == 3
+
+
+def test_the_imatrix_is_weighed(sets, tmp_path, recipe_file):
+    """Mean squares by the weights, whatever the token counts are."""
+    from gguf import GGUFReader
+
+    def means(text, name):
+        tensors = {tensor.name: np.array(tensor.data, dtype=np.float64) for tensor in
+                   GGUFReader(run(tmp_path, recipe_file, name, text) / "imatrix.gguf").tensors}
+        return {name: tensors[name].ravel() / tensors[name.replace("in_sum2", "counts")].ravel() for name in tensors
+                if name.endswith("in_sum2")}
+
+    step, extra = "{rtn: {}, targets: ['re:.*down_proj']}", "output: {imatrix: true}\npropagation: original"
+    law, web = (means(plain(sets, name, step, extra), name) for name in (LAW, WEB))
+    both = means(mixed(sets, (0.3, 0.7), step, extra), "mixed")
+    assert len(both) == 42
+    for name, found in both.items():
+        np.testing.assert_allclose(found, 0.3 * law[name] + 0.7 * web[name], rtol=2e-3, err_msg=name)
 
 
 @pytest.mark.parametrize("step", ["{wanda: {}}", "{sparsegpt: {}}", "{awq: {group_size: 64}}",

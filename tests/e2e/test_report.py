@@ -3,7 +3,7 @@
 import os
 import re
 
-from conftest import MODEL, recipe
+from conftest import CALIBRATION, HELDOUT, MODEL, calipress, recipe
 
 
 def test_tables_page_and_desktop(cluster, tmp_path, recipe_file):
@@ -12,8 +12,15 @@ def test_tables_page_and_desktop(cluster, tmp_path, recipe_file):
     running.cli("submit", MODEL, tmp_path / "out", "--recipe", recipe_file(recipe(samples=8, evaluate=True)), "--id", "one",
                 "--wait")
     tables = running.cli("report", "one").stdout
-    for word in ("perplexity before", "heldout", "largest errors", "v_proj", "SHA-256 of the ids", "busy with"):
+    for word in ("perplexity before", "heldout", " x 128 ", "largest errors", "v_proj", "SHA-256 of the ids", "busy with",
+                 "block  mean relative error", " of 1024 tokens", "seed"):
         assert word in tables, word
+    # The page's panels have the same means.
+    errors = [line.split() for line in tables.split("block  mean relative error")[1].splitlines()[1:7]]
+    assert [error[0] for error in errors] == [str(block) for block in range(6)]
+    assert all(float(error[1]) > 0 for error in errors)
+    shown = running.cli("report", "one", "--recipe").stdout
+    assert "seed: 0" in shown and "sequence_length: 128" in shown and str(CALIBRATION) in shown
 
     published = (tmp_path / "out" / "report.html").read_text()
     shown = running.cli("report", "one", "--html", "-").stdout
@@ -33,3 +40,20 @@ def test_tables_page_and_desktop(cluster, tmp_path, recipe_file):
     running.env["PATH"] = str(tmp_path / "none")
     refused = running.cli("report", "one", "--open", check=2)
     assert "xdg-open" in refused.stderr and "calipress-report-" in refused.stderr
+
+
+def test_eval_writes_the_page_too(tmp_path):
+    asked = ("eval", MODEL, "--text", HELDOUT, "--seqlen", 64, "--max-windows", 4)
+    page = tmp_path / "page.html"
+    done = calipress(*asked, "--html", page, check=0)
+    assert re.search(r"^text     windows  tokens  perplexity\nheldout   4 x 64     252 +\d", done.stdout)
+    assert f"written   {page}\n" in done.stdout
+    text = page.read_text()
+    assert text.startswith("<!DOCTYPE html>\n") and "heldout" in text and "evaluated" in text
+    # In front of a program that wants the page, or JSON, nothing else.
+    alone = calipress(*asked, "--html", "-", check=0).stdout
+    assert alone.startswith("<!DOCTYPE html>\n") and alone.endswith("</html>\n")
+    line = calipress(*asked, "--html", page, "--json", check=0).stdout
+    assert line.count("\n") == 1 and line.startswith("{")
+    assert calipress(*asked, "--html", "-", "--json").returncode == 2
+    assert "--html" in calipress(*asked, "--html", "/nowhere/page.html", check=2).stderr

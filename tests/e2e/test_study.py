@@ -2,8 +2,11 @@
 
 import csv
 import json
+import os
 import shutil
 import statistics
+import subprocess
+import sys
 
 import pytest
 from safetensors.torch import load_file, save_file
@@ -48,13 +51,13 @@ def best(tmp_path_factory):
 def test_runs_and_statistics(best):
     told = report(best)
     assert [run["name"] for run in told["runs"]] == [
-        "rtn/sampled/0", "gptq/sampled/0", "rtn/sampled/1", "gptq/sampled/1", "rtn/sampled/0/repeat"]
+        "rtn/sampled/0", "gptq/sampled/0", "rtn/sampled/1", "gptq/sampled/1", "gptq/sampled/0/repeat"]
     by_name = {run["name"]: run for run in told["runs"]}
     # Rounding sees no text: no spread at all. GPTQ does: draws differ.
     assert perplexity(by_name["rtn/sampled/0"]) == perplexity(by_name["rtn/sampled/1"])
     assert by_name["rtn/sampled/0"]["fingerprint"] == by_name["rtn/sampled/1"]["fingerprint"]
     assert by_name["gptq/sampled/0"]["fingerprint"] != by_name["gptq/sampled/1"]["fingerprint"]
-    assert told["repeat_equal"] is True
+    assert told["repeat_equal"] is True and told["uncalibrated_equal"] is True
     sets = [by_name[f"gptq/sampled/{draw}"]["calibration"]["fingerprint"] for draw in (0, 1)]
     assert sets[0] != sets[1]
     values = [perplexity(by_name[f"gptq/sampled/{draw}"]) for draw in (0, 1)]
@@ -72,7 +75,15 @@ def test_tables_are_files(best):
     for row in runs:
         if row["metric"] == "perplexity heldout":
             assert float(row["value"]) == perplexity(told[row["run"]])
-    assert json.loads((best / "study.json").read_text()) == report(best)
+    written = json.loads((best / "study.json").read_text())
+    assert written["runs"][1]["evaluations"] == report(best)["runs"][1]["evaluations"]
+    spread = {(one["method"], one["metric"]): one for one in written["statistics"]}
+    assert spread["rtn", "perplexity heldout"]["standard_deviation"] == 0, "zeros are written too"
+    gptq = spread["gptq", "perplexity heldout"]
+    assert gptq["range"] == gptq["max"] - gptq["min"] > 0
+    compared = list(csv.DictReader((best / "study_comparisons.csv").open()))
+    assert {"rtn", "gptq"} == {compared[0]["method"], compared[0]["other"]}
+    assert not [row for row in compared if row["metric"] == "relative error"]
     assert "| gptq | sampled |" in (best / "study.md").read_text()
     assert "study:" in (best / "study.yaml").read_text()
 
@@ -81,7 +92,7 @@ def test_the_best_is_kept_as_an_ordinary_job_makes_it(best, tmp_path):
     told = report(best)
     ended = [run for run in told["runs"] if not run["name"].endswith("/repeat")]
     kept = min(ended, key=perplexity)
-    assert told["kept"] == kept["name"]
+    assert told["kept"] == [kept["name"]] and kept["checkpoint"] == "."
     # recipe.yaml is that run's: it makes the same checkpoint by itself, on one worker.
     calipress("run", MODEL, tmp_path / "alone", "--recipe", best / "recipe.yaml", "--threads-per-worker", 1, check=0)
     assert digest(tmp_path / "alone") == digest(best)
@@ -89,11 +100,80 @@ def test_the_best_is_kept_as_an_ordinary_job_makes_it(best, tmp_path):
     assert evaluated == perplexity(kept)
 
 
-def test_keeping_none_leaves_tables_alone(tmp_path, recipe_file):
+@pytest.fixture(scope="module")
+def winners(tmp_path_factory):
+    """The best run of each method, on a text that the model writes itself."""
+    folder = tmp_path_factory.mktemp("winners")
+    path = folder / "study.yaml"
+    text = study(TWO, draws=2, more="  keep: best-of-each-method\n  repeat: false\n")
+    path.write_text(text.replace(f'text: {{uri: "{CALIBRATION}"}}', "self_generated: {}"))
+    done = calipress("run", MODEL, folder / "out", "--recipe", path, "--workers", 2, "--threads-per-worker", 1, check=0)
+    return folder / "out", done.stdout
+
+
+def test_the_best_of_each_method_are_checkpoints(winners, tmp_path):
+    out, _ = winners
+    told = report(out)
+    by_name = {run["name"]: run for run in told["runs"]}
+    assert [name.split("/")[0] for name in sorted(told["kept"])] == ["gptq", "rtn"]
+    assert sorted(entry.name for entry in out.iterdir()) == [
+        "calibration", "report.html", "report.json", "runs", "study.csv", "study.json", "study.md", "study.yaml",
+        "study_comparisons.csv", "study_runs.csv"]
+    assert {f"runs/{entry.name}" for entry in (out / "runs").iterdir()} == {
+        by_name[name]["checkpoint"] for name in told["kept"]}
+    program = os.path.join(os.path.dirname(__file__), "load_checkpoint.py")
+    for name in told["kept"]:
+        method = name.split("/")[0]
+        ended = [run for run in told["runs"] if run["method"] == method]
+        assert name == min(ended, key=perplexity)["name"]
+        folder = out / by_name[name]["checkpoint"]
+        loaded = subprocess.run([sys.executable, program, str(folder), str(MODEL)], capture_output=True, text=True)
+        assert loaded.returncode == 0, loaded.stderr
+        # recipe.yaml is that run's: it makes the same checkpoint by itself, on one worker.
+        calipress("run", MODEL, tmp_path / method, "--recipe", folder / "recipe.yaml", "--threads-per-worker", 1, check=0)
+        assert digest(tmp_path / method) == digest(folder)
+        own = json.loads((folder / "report.json").read_text())
+        assert own["evaluations"][0]["perplexity"] == perplexity(by_name[name])
+        assert len(own["linears"]) == 6 * 7 and int(own["output_bytes"]) < int(own["source_bytes"])
+
+
+def test_everybody_is_told_where_checkpoints_lie(winners):
+    out, _ = winners
+    told = report(out)
+    page, tables = (out / "report.html").read_text(), (out / "study.md").read_text()
+    for run in told["runs"]:
+        assert (run["name"] in told["kept"]) == ("checkpoint" in run)
+        if "checkpoint" in run:
+            assert run["checkpoint"] == "runs/" + run["name"].replace("/", "-")
+            assert f">{run['checkpoint']}<" in page and f"| {run['name']} | {run['checkpoint']} |" in tables
+
+
+def test_the_ids_of_a_draw_replay_its_runs(winners, tmp_path, recipe_file):
+    out, _ = winners
+    told = report(out)
+    assert sorted(file.name for file in (out / "calibration").iterdir()) == ["sampled-0.npy", "sampled-1.npy"]
+    name = next(name for name in told["kept"] if name.startswith("gptq"))
+    run = next(run for run in told["runs"] if run["name"] == name)
+    assert run["calibration"]["ids_file"] == f"calibration/sampled-{run.get('draw', 0)}.npy"
+    ids = out / run["calibration"]["ids_file"]
+    assert ids.read_bytes() == (out / run["checkpoint"] / "calibration_ids.npy").read_bytes()
+    # An ordinary job takes the rows as they are.
+    path = recipe_file(f"calibration: {{sources: [{{token_ids: {{uri: '{ids}'}}}}], scored_tokens: 0}}\n"
+                       "steps: [{gptq: {group_size: 64}}]\n")
+    calipress("run", MODEL, tmp_path / "again", "--recipe", path, "--threads-per-worker", 1, check=0)
+    again = json.loads((tmp_path / "again" / "report.json").read_text())["calibration"]
+    assert again["fingerprint"] == run["calibration"]["fingerprint"]
+    assert (tmp_path / "again" / "model.safetensors").read_bytes() == (
+        out / run["checkpoint"] / "model.safetensors").read_bytes()
+
+
+def test_keeping_none_leaves_tables_and_ids(tmp_path, recipe_file):
     path = recipe_file(study("[{name: wanda, steps: [{wanda: {}}]}]", draws=1))
     calipress("run", MODEL, tmp_path / "out", "--recipe", path, "--threads-per-worker", 1, check=0)
     assert sorted(file.name for file in tmp_path.joinpath("out").iterdir() if not file.name.startswith("report")) == [
-        "study.csv", "study.json", "study.md", "study.yaml", "study_runs.csv"]
+        "calibration", "study.csv", "study.json", "study.md", "study.yaml", "study_comparisons.csv",
+        "study_runs.csv"]
+    assert [file.name for file in tmp_path.joinpath("out", "calibration").iterdir()] == ["sampled-0.npy"]
 
 
 @pytest.mark.parametrize("kept", ["awq", "wanda"])
@@ -172,9 +252,9 @@ def test_the_best_is_one_that_ended_well(tmp_path, recipe_file):
         assert "layers.2" in next(run for run in told["runs"] if run["name"] == "gptq/sampled/0")["error"]
         # Ratios are of all blocks: every stage hears that one has none.
         assert "outliers" in next(run for run in told["runs"] if run["name"] == "owl/sampled/0")["error"]
-        assert told.get("kept") == kept
+        assert told.get("kept", []) == [kept] * (kept is not None)
         assert (out / "config.json").exists() == (kept is not None)
-        assert ("failed; no run is kept" in (out / "report.json").read_text()) == (kept is None)
+        assert ("failed; it is not kept" in (out / "report.json").read_text()) == (kept is None)
 
 
 def test_too_few_documents_for_a_draw(tmp_path, recipe_file):
@@ -207,6 +287,29 @@ def test_finished_runs_survive_a_killed_worker(cluster, tmp_path, recipe_file):
     assert len(study_report["runs"]) == 11 and study_report["repeat_equal"] is True
     begun = running.log("w0").count("run finished")
     assert 11 <= begun < 16, f"w0 did {begun} runs for 11: finished ones were done again"
+
+
+def test_kept_runs_and_ids_survive_a_killed_worker(cluster, tmp_path, recipe_file):
+    """Killed while the second of the kept runs is made: the first one is not made again, and the ids of the draws are
+    not generated again."""
+    running = cluster()
+    for name in ("w0", "w1"):
+        running.add_worker(name)
+    methods = "[" + ", ".join(f"{{name: m{i}, steps: [{{gptq: {{group_size: 64}}}}]}}" for i in range(4)) + "]"
+    path = recipe_file(study(methods, draws=1, more="  keep: best-of-each-method\n  repeat: false\n"))
+    job = json.loads(running.cli("submit", MODEL, tmp_path / "out", "--recipe", path, "--json").stdout)["name"]
+
+    def told():
+        return json.loads(running.cli("get", job, "--json").stdout)
+
+    wait_for(lambda: "run kept" in running.log("w1"), 120, "a run is kept")
+    running.workers["w1"].kill()
+    running.add_worker("w2")
+    wait_for(lambda: told()["state"] in ("SUCCEEDED", "FAILED"), 120, "the job ends")
+    assert told()["state"] == "SUCCEEDED" and told()["attempts_lost"] == 1
+    assert sorted(entry.name for entry in (tmp_path / "out" / "runs").iterdir()) == [f"m{i}-sampled-0" for i in range(4)]
+    assert len({digest(folder) for folder in (tmp_path / "out" / "runs").iterdir()}) == 1
+    assert not (tmp_path / "out" / "_calipress").exists()
 
 
 @pytest.mark.parametrize("wrong, field", [

@@ -138,6 +138,11 @@ evaluation:
         found[workers] = json.loads((out / "report.json").read_text())["tasks"]
         for word in ("questions", "words", "reasoning", "prose"):
             assert word in done.stdout
+        told = json.loads((out / "report.json").read_text())
+        # Round to nearest reads no text: that is said, and its errors are those of the weights.
+        assert any("calibration data was not read" in warning and "calibration.jsonl" in warning
+                   for warning in told["warnings"])
+        assert all(0.001 < linear["relative_error"] < 0.2 for linear in told["linears"])
     assert found[1] == found[2]
     tasks = {task["name"]: task for task in found[1]}
     assert tasks["words"]["domain"] == "prose" and tasks["questions"]["kind"] == "multiple_choice"
@@ -181,6 +186,37 @@ evaluation:
     refused = calipress("run", MODEL, tmp_path / "out", "--recipe", path, check=2)
     assert "evaluation.multiple_choice[0].name" in refused.stderr
     assert "evaluation.multiple_choice[0].max_examples" in refused.stderr
+
+
+def real(*path):
+    path = SHARED.joinpath("text", *path)
+    if not path.exists():
+        pytest.skip(f"{path} is not here: set CALIPRESS_SHARED to the shared data")
+    return path, [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_partial_scoring_of_winogrande(exact_model):
+    """Two contexts and one text after each (methods.md 8.2), on the file itself."""
+    path, rows = real("mc", "winogrande.jsonl")
+    peer, right = Peer(exact_model, torch.float32), 0
+    for row in rows[:40]:
+        first, second = (peer.score(context, " " + row["continuation"])[0] for context in row["contexts"])
+        right += (second > first) == row["gold"]
+    (task,) = evaluate(exact_model, "--multiple-choice", path, "--choice-fields", "contexts,continuation,gold",
+                       "--max-examples", 40)
+    assert task["accuracy"] == right / 40 and int(task["examples"]) == 40
+    # All are of one length.
+    assert task["accuracy_normalized"] == task["accuracy"]
+
+
+def test_last_words_of_lambada(exact_model):
+    """As the file has them: context and continuation."""
+    path, rows = real("lambada_openai.jsonl")
+    peer = Peer(exact_model, torch.float32)
+    scores = [peer.score(row["context"], " " + row["continuation"]) for row in rows[:40]]
+    (task,) = evaluate(exact_model, "--last-word", path, "--max-examples", 40)
+    assert task.get("accuracy", 0) == sum(greedy for _, greedy in scores) / 40
+    assert task["perplexity"] == pytest.approx(math.exp(-sum(score for score, _ in scores) / 40), rel=1e-4)
 
 
 def test_known_figures(exact_model):

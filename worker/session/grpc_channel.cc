@@ -8,6 +8,8 @@
 namespace calipress::worker {
 namespace {
 
+constexpr int kLargestAssignment = 32 << 20;
+
 class GrpcChannel : public WorkerChannel {
  public:
   explicit GrpcChannel(const std::string& coordinator) {
@@ -15,6 +17,8 @@ class GrpcChannel : public WorkerChannel {
     // A coordinator that restarts is back within seconds; the default would wait for up to two minutes.
     arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 500);
     arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 100);
+    // An assignment names all runs of a study that are done.
+    arguments.SetMaxReceiveMessageSize(kLargestAssignment);
     stub_ = worker::v1::WorkerService::NewStub(
         grpc::CreateCustomChannel(coordinator, grpc::InsecureChannelCredentials(), arguments));
   }

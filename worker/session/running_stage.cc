@@ -80,4 +80,9 @@ void RunningStage::OnRunFinished(const worker::v1::FinishedRun& run) {
   Clean(report.mutable_warnings());
 }
 
+void RunningStage::OnRunKept(const worker::v1::KeptRun& run) {
+  std::lock_guard lock(mutex_);
+  *state_.add_kept_runs() = run;
+}
+
 }  // namespace calipress::worker

@@ -33,6 +33,7 @@ class RunningStage : private engine::StageObserver {
   void OnBlockFinished(const worker::v1::FinishedBlock& block) override;
   void OnPhaseFinished(const calipress::v1::PhaseReport& phase) override;
   void OnRunFinished(const worker::v1::FinishedRun& run) override;
+  void OnRunKept(const worker::v1::KeptRun& run) override;
 
   worker::v1::Assignment assignment_;
   CancellationToken cancellation_;

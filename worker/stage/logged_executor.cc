@@ -26,6 +26,10 @@ class LoggedObserver : public engine::StageObserver {
     LogInfo("run finished", {{"run", run.report().name()}, {"seconds", run.report().seconds()}});
     next_.OnRunFinished(run);
   }
+  void OnRunKept(const worker::v1::KeptRun& run) override {
+    LogInfo("run kept", {{"run", run.index()}});
+    next_.OnRunKept(run);
+  }
 
  private:
   engine::StageObserver& next_;

@@ -82,6 +82,7 @@ class MeteredObserver : public engine::StageObserver {
     AllMetrics().runs.Add({{"outcome", how}}).Increment();
     next_.OnRunFinished(run);
   }
+  void OnRunKept(const worker::v1::KeptRun& run) override { next_.OnRunKept(run); }
   std::string phase() const {
     std::lock_guard lock(mutex_);
     return phase_;

@@ -42,7 +42,7 @@ class LocalJob {
       console_.err << ErrorText(job.status());
       return {ExitCodeOf(job.status()), false};
     }
-    return {Follow((*job)->name()), true};
+    return Follow((*job)->name());
   }
 
  private:
@@ -72,7 +72,7 @@ class LocalJob {
     return std::nullopt;
   }
 
-  int Follow(const std::string& name) {
+  LocalJobResult Follow(const std::string& name) {
     // One token for both ends of waiting; which of them it was is looked at afterwards.
     CancellationToken stop;
     const auto on_interrupt = interrupt_.first().OnCancel([&] { stop.Cancel(interrupt_.first().status()); });
@@ -86,13 +86,13 @@ class LocalJob {
     }
     if (!job.ok()) {
       console_.err << ErrorText(job.status()) << "  logs: " << cluster_.KeepLogs() << std::endl;
-      return absl::IsCancelled(job.status()) ? kInterrupted : kJobFailed;
+      return {absl::IsCancelled(job.status()) ? kInterrupted : kJobFailed, true};
     }
     const int exit_code = ShowOutcome(*job, json_, console_);
     if (job->state() == v1::CompressionJob::FAILED) {
       console_.err << "  logs: " << cluster_.KeepLogs() << std::endl;
     }
-    return exit_code;
+    return {exit_code, true, *std::move(job)};
   }
 
   LocalCluster& cluster_;

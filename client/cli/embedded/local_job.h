@@ -15,6 +15,8 @@ struct LocalJobResult {
   int exit_code = 0;
   // The coordinator took the job: its database and staged files are worth something.
   bool accepted = false;
+  // As it ended; empty where that was not seen.
+  v1::CompressionJob job = {};
 };
 
 // Starts a cluster, runs one job on it with progress, shows the outcome, and takes the cluster down. The first Ctrl-C

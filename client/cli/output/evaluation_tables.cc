@@ -26,7 +26,7 @@ std::string EvaluationText(const v1::Report& report) {
   if (report.evaluations_size() == 0) return "";
   const bool compared = std::any_of(report.evaluations().begin(), report.evaluations().end(),
                                     [](const auto& result) { return result.has_perplexity_original(); });
-  std::vector<Table::Column> columns = {{"text"}, {"tokens", Align::kRight}};
+  std::vector<Table::Column> columns = {{"text"}, {"windows", Align::kRight}, {"tokens", Align::kRight}};
   if (compared) {
     for (const char* title : {"perplexity before", "after", "change", "KL", "JS", "top-1"}) {
       columns.push_back({title, Align::kRight});
@@ -36,7 +36,9 @@ std::string EvaluationText(const v1::Report& report) {
   }
   Table table(columns);
   for (const v1::EvaluationResult& result : report.evaluations()) {
-    std::vector<std::string> row = {result.name(), absl::StrCat(result.tokens())};
+    // A perplexity says nothing without the length of its windows (methods.md 8.1).
+    std::vector<std::string> row = {result.name(), absl::StrCat(result.windows(), " x ", result.sequence_length()),
+                                    absl::StrCat(result.tokens())};
     if (compared) {
       const bool has_before = result.has_perplexity_original();
       row.push_back(has_before ? FormatPerplexity(result.perplexity_original()) : "-");

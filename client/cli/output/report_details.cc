@@ -1,8 +1,5 @@
 #include "client/cli/output/report_details.h"
 
-#include <algorithm>
-#include <vector>
-
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "client/cli/output/table.h"
@@ -14,8 +11,6 @@ namespace calipress::cli {
 namespace {
 
 using Align = Table::Align;
-
-constexpr size_t kWorst = 10;
 
 std::string Figure(double value) { return absl::StrFormat("%.4f", value); }
 
@@ -41,10 +36,11 @@ std::string StatisticsText(const v1::StudyReport& study) {
                {"mean", Align::kRight},
                {"deviation", Align::kRight},
                {"least", Align::kRight},
-               {"most", Align::kRight}});
+               {"most", Align::kRight},
+               {"range", Align::kRight}});
   for (const v1::StudyStatistic& one : study.statistics()) {
     table.Add({one.metric(), one.method(), one.source(), Weight(one), absl::StrCat(one.draws()), Figure(one.mean()),
-               Figure(one.standard_deviation()), Figure(one.min()), Figure(one.max())});
+               Figure(one.standard_deviation()), Figure(one.min()), Figure(one.max()), Figure(one.range())});
   }
   return table.empty() ? "" : table.Render();
 }
@@ -64,35 +60,37 @@ std::string ComparisonsText(const v1::StudyReport& study) {
   return table.empty() ? "" : table.Render();
 }
 
-}  // namespace
-
-std::string WorstLinearsText(const v1::Report& report) {
-  std::vector<const v1::LinearReport*> linears;
-  for (const v1::LinearReport& linear : report.linears()) {
-    if (linear.relative_error() > 0) linears.push_back(&linear);
-  }
-  std::stable_sort(linears.begin(), linears.end(), [](const v1::LinearReport* a, const v1::LinearReport* b) {
-    return a->relative_error() > b->relative_error();
-  });
-  if (linears.size() > kWorst) linears.resize(kWorst);
-  Table table({{"largest errors"},
-               {"method"},
-               {"relative error", Align::kRight},
-               {"zeros", Align::kRight},
-               {"bits", Align::kRight}});
-  for (const v1::LinearReport* linear : linears) {
-    table.Add({linear->name(), linear->method(), absl::StrFormat("%.5f", linear->relative_error()),
-               FormatPercent(linear->sparsity()), absl::StrFormat("%.3f", linear->bits_per_weight())});
+// A row for each set: runs of one source and draw have the same.
+std::string CalibrationSetsText(const v1::StudyReport& study) {
+  Table table({{"calibration"},
+               {"draw", Align::kRight},
+               {"sequences", Align::kRight},
+               {"tokens", Align::kRight},
+               {"perplexity", Align::kRight},
+               {"of tokens", Align::kRight},
+               {"repetition", Align::kRight},
+               {"vocabulary", Align::kRight},
+               {"ids"}});
+  std::set<std::pair<std::string, int>> told;
+  for (const v1::RunReport& run : study.runs()) {
+    if (!run.has_calibration() || !told.emplace(run.source(), run.draw()).second) continue;
+    const v1::CalibrationReport& set = run.calibration();
+    table.Add({run.source(), absl::StrCat(run.draw()), absl::StrCat(set.sequences()), absl::StrCat(set.tokens()),
+               set.has_perplexity() ? FormatPerplexity(set.perplexity()) : "-", absl::StrCat(set.scored_tokens()),
+               FormatPercent(set.repetition()), FormatPercent(set.vocabulary_coverage()),
+               set.fingerprint().substr(0, 12)});
   }
   return table.empty() ? "" : table.Render();
 }
+
+}  // namespace
 
 std::string CalibrationFactsText(const v1::CalibrationReport& calibration) {
   if (calibration.tokens() <= 0) return "";
   Table facts({{"calibration"}, {""}});
   if (calibration.has_perplexity()) {
     facts.Add({"perplexity", absl::StrCat(FormatPerplexity(calibration.perplexity()), " on ",
-                                          calibration.scored_tokens(), " tokens")});
+                                          calibration.scored_tokens(), " of ", calibration.tokens(), " tokens")});
   }
   if (calibration.repetition() > 0) facts.Add({"repetition", FormatPercent(calibration.repetition())});
   if (calibration.vocabulary_coverage() > 0) {
@@ -111,10 +109,12 @@ std::string CalibrationFactsText(const v1::CalibrationReport& calibration) {
                {"tokens", Align::kRight},
                {"documents", Align::kRight},
                {"filtered", Align::kRight},
+               {"seed", Align::kRight},
                {"from"}});
   for (const v1::CalibrationPart& part : calibration.parts()) {
     parts.Add({part.kind(), part.domain(), absl::StrCat(part.sequences()), absl::StrCat(part.tokens()),
-               absl::StrCat(part.documents()), absl::StrCat(part.filtered()), storage::RedactUri(part.uri())});
+               absl::StrCat(part.documents()), absl::StrCat(part.filtered()), absl::StrCat(part.seed()),
+               storage::RedactUri(part.uri())});
   }
   std::string text = facts.empty() ? "" : facts.Render();
   if (!parts.empty()) absl::StrAppend(&text, text.empty() ? "" : "\n", parts.Render());
@@ -123,13 +123,22 @@ std::string CalibrationFactsText(const v1::CalibrationReport& calibration) {
 
 std::string StudyText(const v1::StudyReport& study) {
   std::string text;
-  for (const std::string& part : {StatisticsText(study), ComparisonsText(study), RunsText(study)}) {
+  for (const std::string& part :
+       {StatisticsText(study), ComparisonsText(study), RunsText(study), CalibrationSetsText(study)}) {
     if (!part.empty()) absl::StrAppend(&text, text.empty() ? "" : "\n", part);
   }
   if (study.has_repeat_equal()) {
-    absl::StrAppend(&text, "the first run, done twice, gave ", study.repeat_equal() ? "the same" : "other", " bytes\n");
+    absl::StrAppend(&text, "a run, done twice, gave ", study.repeat_equal() ? "the same" : "other", " bytes\n");
   }
-  if (!study.kept().empty()) absl::StrAppend(&text, "kept      ", OneLine(study.kept()), "\n");
+  if (study.has_uncalibrated_equal()) {
+    absl::StrAppend(&text, "methods that take no calibration data gave ",
+                    study.uncalibrated_equal() ? "the same" : "other", " bytes for every draw\n");
+  }
+  for (const v1::RunReport& run : study.runs()) {
+    if (run.checkpoint().empty()) continue;
+    const std::string place = run.checkpoint() == "." ? "the output itself" : run.checkpoint();
+    absl::StrAppend(&text, "kept      ", OneLine(run.name()), " (", OneLine(place), ")\n");
+  }
   return text;
 }
 

@@ -8,8 +8,6 @@ namespace calipress::cli {
 
 // Parts of a report that only `report` shows, as tables; "" where there is nothing.
 
-// The linears with the largest relative errors.
-std::string WorstLinearsText(const v1::Report& report);
 std::string CalibrationFactsText(const v1::CalibrationReport& calibration);
 std::string StudyText(const v1::StudyReport& study);
 

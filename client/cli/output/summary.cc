@@ -6,6 +6,7 @@
 #include "absl/strings/str_format.h"
 #include "client/cli/output/error_text.h"
 #include "client/cli/output/evaluation_tables.h"
+#include "client/cli/output/linear_tables.h"
 #include "client/cli/output/progress.h"
 #include "client/cli/output/report_details.h"
 #include "client/cli/output/table.h"
@@ -89,7 +90,8 @@ std::string CalibrationText(const v1::Report& report) {
                                            calibration.ngram_diversity(), calibration.zipf_exponent()));
   }
   if (calibration.has_perplexity()) {
-    absl::StrAppend(&text, ", perplexity ", FormatPerplexity(calibration.perplexity()));
+    absl::StrAppend(&text, ", perplexity ", FormatPerplexity(calibration.perplexity()), " (on ",
+                    calibration.scored_tokens(), " tokens)");
   }
   if (!calibration.ids_file().empty()) absl::StrAppend(&text, "; ids in ", OneLine(calibration.ids_file()));
   return text + "\n";
@@ -125,8 +127,8 @@ std::string ReportText(const v1::Report& report) {
 std::string FullReportText(const v1::Report& report) {
   return Joined({SizeText(report) + LinearsText(report) + RatiosText(report) + CalibrationText(report),
                  EvaluationText(report), TasksText(report), DomainsText(report), StudyText(report.study()),
-                 WorstLinearsText(report), CalibrationFactsText(report.calibration()), PhasesText(report),
-                 WarningsText(report)});
+                 BlocksText(report), WorstLinearsText(report), CalibrationFactsText(report.calibration()),
+                 PhasesText(report), WarningsText(report)});
 }
 
 std::string JobText(const v1::CompressionJob& job) {

@@ -11,7 +11,8 @@ namespace calipress::cli {
 // line end.
 std::string ReportText(const v1::Report& report);
 
-// The same with everything that report.html has a table of: the worst linears, the calibration data, a study.
+// The same with everything that report.html has: blocks, the worst linears, the calibration data, a study. (The recipe
+// is the job's.)
 std::string FullReportText(const v1::Report& report);
 
 // A job as `get` shows it: state, where from and to, progress, error.

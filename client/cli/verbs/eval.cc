@@ -2,12 +2,15 @@
 
 #include <filesystem>
 #include <memory>
+#include <ostream>
 #include <set>
 #include <string>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "client/cli/embedded/local_job.h"
+#include "client/cli/exit_code.h"
+#include "client/cli/page_file.h"
 #include "client/cli/server_option.h"
 #include "client/cli/uri_argument.h"
 #include "client/cli/verbs/verbs.h"
@@ -20,13 +23,16 @@ constexpr char kFooter[] =
     "  calipress eval ./model --text test.txt --seqlen 512\n"
     "  calipress eval ./out --text test.jsonl --reference ./model --json\n"
     "  calipress eval ./out --multiple-choice questions.jsonl --choice-fields query,choices,gold\n"
-    "  calipress eval ./out --last-word lambada.jsonl --reference ./model\n\n"
+    "  calipress eval ./out --multiple-choice winogrande.jsonl --choice-fields contexts,continuation,gold\n"
+    "  calipress eval ./out --last-word lambada.jsonl --reference ./model --html report.html\n\n"
     "A text is tokenized in one go and cut into windows of --seqlen tokens; perplexity is over all of their tokens "
     "but\n"
     "the first. With --reference also KL(reference || model), JS and top-1 agreement on the same windows.\n"
     "Questions have a context, a list of choices and the index of the right one, from 0; the model takes the choice "
     "whose\n"
-    "tokens are likeliest after the context. Of a last word it has to write every token itself.";
+    "tokens are likeliest after the context. Where the context is a list and the choices are one text, it takes the\n"
+    "context after which that text is likeliest (WinoGrande). Of a last word it has to write every token itself; rows\n"
+    "without --field may have {\"context\", \"continuation\"}.";
 
 constexpr size_t kChoiceFields = 3;
 
@@ -42,6 +48,7 @@ struct Arguments {
   int max_windows = 0;
   int max_examples = 0;
   LocalClusterOptions cluster;
+  std::string html;
   bool json = false;
 };
 
@@ -97,6 +104,18 @@ v1::CreateCompressionJobRequest Request(const Arguments& arguments) {
   return request;
 }
 
+int Eval(const Arguments& arguments, const Console& console) {
+  const Interrupt interrupt;
+  // A page on standard output stands there alone.
+  std::ostream nowhere(nullptr);
+  const Console shown{arguments.html == "-" ? nowhere : console.out, console.err, console.err_is_terminal,
+                      console.columns};
+  const LocalJobResult result = RunLocalJob(Request(arguments), arguments.cluster, arguments.json, interrupt, shown);
+  if (result.exit_code != kDone || arguments.html.empty()) return result.exit_code;
+  // With --json a line that is no JSON does not belong there either.
+  return SavePage(result.job, arguments.html, arguments.json ? Console{nowhere, console.err} : console);
+}
+
 void AddFiles(CLI::App* command, const char* name, std::vector<std::string>* files, const char* description) {
   command->add_option(name, *files, description)
       ->type_name("URI")
@@ -134,6 +153,8 @@ void AddEval(CLI::App* program, Action* action) {
   command->add_option("--max-examples", arguments->max_examples, "at most so many rows of each task")
       ->type_name("N")
       ->check(CLI::Range(1, 1 << 30));
+  command->add_option("--html", arguments->html, "write the figures as a page too; -: to standard output instead")
+      ->type_name("FILE");
   AddLocalOptions(command, &arguments->cluster);
   AddJsonOption(command, &arguments->json);
   command->footer(kFooter);
@@ -141,10 +162,8 @@ void AddEval(CLI::App* program, Action* action) {
     if (arguments->texts.empty() && arguments->questions.empty() && arguments->last_words.empty()) {
       throw CLI::RequiredError("--text, --multiple-choice or --last-word");
     }
-    *action = [=](const Console& console) {
-      const Interrupt interrupt;
-      return RunLocalJob(Request(*arguments), arguments->cluster, arguments->json, interrupt, console).exit_code;
-    };
+    if (arguments->html == "-" && arguments->json) throw CLI::ExcludesError("--json", "--html -");
+    *action = [=](const Console& console) { return Eval(*arguments, console); };
   });
 }
 

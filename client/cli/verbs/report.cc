@@ -11,6 +11,7 @@
 #include "client/cli/uri_argument.h"
 #include "client/cli/verbs/verbs.h"
 #include "compress/report/page.h"
+#include "compress/report/recipe_text.h"
 
 namespace calipress::cli {
 namespace {
@@ -19,7 +20,8 @@ constexpr char kFooter[] =
     "examples:\n"
     "  calipress report quick-job --server host:7070\n"
     "  calipress report quick-job --html report.html --server host:7070\n"
-    "  calipress report quick-job --open --server host:7070\n\n"
+    "  calipress report quick-job --open --server host:7070\n"
+    "  calipress report quick-job --recipe --server host:7070 > recipe.yaml\n\n"
     "The page is the one that lies beside the checkpoint as report.html: it needs nothing but itself.";
 
 struct Arguments {
@@ -27,31 +29,25 @@ struct Arguments {
   std::string server;
   std::string html;
   bool open = false;
+  bool recipe = false;
   bool json = false;
 };
 
 // The page to --html, and onto the desktop.
 int ShowPage(const Arguments& arguments, const v1::CompressionJob& job, const Console& console) {
-  const std::string page = report::ReportPage(job, job.report());
-  if (arguments.html == "-") {
-    console.out << page << std::flush;
-    return kDone;
-  }
   std::string path = arguments.html;
-  absl::Status written = absl::OkStatus();
-  if (path.empty()) {
-    auto temporary = WriteTemporaryPage(page);
-    written = temporary.status();
-    if (written.ok()) path = *std::move(temporary);
+  if (!path.empty()) {
+    const int saved = SavePage(job, path, console);
+    if (saved != kDone || !arguments.open) return saved;
   } else {
-    written = WritePage(path, page);
+    auto temporary = WriteTemporaryPage(report::ReportPage(job, job.report()));
+    if (!temporary.ok()) {
+      console.err << ErrorText(temporary.status());
+      return ExitCodeOf(temporary.status());
+    }
+    path = *std::move(temporary);
+    console.out << "written   " << path << std::endl;
   }
-  if (!written.ok()) {
-    console.err << ErrorText(written);
-    return ExitCodeOf(written);
-  }
-  console.out << "written   " << path << std::endl;
-  if (!arguments.open) return kDone;
   const absl::Status opened = OpenOnDesktop(path);
   if (opened.ok()) return kDone;
   console.err << "error: " << opened.message() << "; open " << path << " in a browser" << std::endl;
@@ -63,6 +59,10 @@ int Report(const Arguments& arguments, const Console& console) {
   if (!job.ok()) {
     console.err << ErrorText(job.status());
     return ExitCodeOf(job.status());
+  }
+  if (arguments.recipe) {
+    console.out << report::RecipeText(job->recipe()) << std::flush;
+    return kDone;
   }
   if (!job->has_report()) {
     console.err << "error: " << job->name() << " has no report; it is " << StateName(job->state()) << std::endl;
@@ -82,11 +82,14 @@ void AddReport(CLI::App* program, Action* action) {
   AddServerOption(command, &arguments->server);
   command->add_option("--html", arguments->html, "write it as a page; -: to standard output")->type_name("FILE");
   command->add_flag("--open", arguments->open, "open the page with the desktop's browser (xdg-open)");
+  command->add_flag("--recipe", arguments->recipe, "the job's recipe instead, as YAML with every default and seed");
   AddJsonOption(command, &arguments->json);
   command->footer(kFooter);
   command->callback([=] {
     const bool page = arguments->open || !arguments->html.empty();
     if (page && arguments->json) throw CLI::ExcludesError("--json", "--html and --open");
+    if (arguments->recipe && (page || arguments->json))
+      throw CLI::ExcludesError("--recipe", "--json, --html and --open");
     if (arguments->open && arguments->html == "-") throw CLI::ExcludesError("--open", "--html -");
     *action = [=](const Console& console) { return Report(*arguments, console); };
   });

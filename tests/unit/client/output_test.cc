@@ -126,6 +126,8 @@ v1::Report WholeReport() {
   report.set_peak_memory_bytes(812'000'000);
   auto* text = report.add_evaluations();
   text->set_name("stories");
+  text->set_windows(195);
+  text->set_sequence_length(256);
   text->set_tokens(49725);
   text->set_perplexity_original(13.428);
   text->set_perplexity(13.703);
@@ -144,8 +146,8 @@ v1::Report WholeReport() {
 
 TEST(SummaryTest, HasEveryFigure) {
   const std::string text = ReportText(WholeReport());
-  for (const char* part : {"11.5 MB -> 4.60 MB (2.50 times smaller)", "stories", "49725", "13.4280", "13.7030",
-                           "+2.05 %", "0.01234", "0.00321", "91.2 %", "compress", "8.25 s", "700.0 MB",
+  for (const char* part : {"11.5 MB -> 4.60 MB (2.50 times smaller)", "stories", "195 x 256   49725", "13.4280",
+                           "13.7030", "+2.05 %", "0.01234", "0.00321", "91.2 %", "compress", "8.25 s", "700.0 MB",
                            "solve 5.00 s, forward 2.50 s", "12.5 s", "812.0 MB", "1 warning", "3 dead columns"}) {
     EXPECT_THAT(text, HasSubstr(part));
   }
@@ -181,20 +183,23 @@ TEST(SummaryTest, CalibrationIsOneLine) {
   calibration->set_ngram_diversity(0.62);
   calibration->set_zipf_exponent(1.16);
   calibration->set_perplexity(8.65);
+  calibration->set_scored_tokens(32);
   calibration->set_ids_file("calibration_ids.npy");
   EXPECT_THAT(
       ReportText(report),
       HasSubstr("calibrated on 6 sequences of 64 tokens (text 3, random_vocabulary 3): repetition 0.64, coverage "
-                "0.18, diversity 0.62, Zipf 1.16, perplexity 8.6500; ids in calibration_ids.npy\n"));
+                "0.18, diversity 0.62, Zipf 1.16, perplexity 8.6500 (on 32 tokens); ids in calibration_ids.npy\n"));
 }
 
 TEST(SummaryTest, PlainEvaluationHasNoEmptyColumns) {
   v1::Report report;
   auto* text = report.add_evaluations();
   text->set_name("t");
+  text->set_windows(2);
+  text->set_sequence_length(6);
   text->set_tokens(10);
   text->set_perplexity(5);
-  EXPECT_EQ(EvaluationText(report), "text  tokens  perplexity\nt         10      5.0000\n");
+  EXPECT_EQ(EvaluationText(report), "text  windows  tokens  perplexity\nt       2 x 6      10      5.0000\n");
   EXPECT_THAT(ReportText(report), Not(HasSubstr("size")));
 }
 
@@ -246,7 +251,13 @@ TEST(SummaryTest, TheFullReportHasCalibrationErrorsAndAStudy) {
     linear->set_method("gptq");
     linear->set_relative_error(0.001 * (i + 1));
     linear->set_bits_per_weight(4.125);
+    linear->set_sparsity(0.01 * i);
   }
+  auto* second = report.add_linears();
+  second->set_name("model.layers.7.mlp.down_proj");
+  second->set_relative_error(0.0001);
+  second->set_bits_per_weight(8.125);
+  second->set_sparsity(0.17);
   auto* calibration = report.mutable_calibration();
   calibration->set_sequences(8);
   calibration->set_tokens(512);
@@ -256,6 +267,7 @@ TEST(SummaryTest, TheFullReportHasCalibrationErrorsAndAStudy) {
   auto* part = calibration->add_parts();
   part->set_kind("self_generated");
   part->set_domain("stories");
+  part->set_seed(4711);
   auto* statistic = report.mutable_study()->add_statistics();
   statistic->set_metric("perplexity stories");
   statistic->set_method("gptq");
@@ -263,14 +275,22 @@ TEST(SummaryTest, TheFullReportHasCalibrationErrorsAndAStudy) {
   auto* run = report.mutable_study()->add_runs();
   run->set_name("gptq/novels/0");
   run->set_error("too little\ntext");
+  for (const char* name : {"gptq/novels/1", "wanda/novels/1"}) {
+    auto* kept = report.mutable_study()->add_runs();
+    kept->set_name(name);
+    kept->set_checkpoint(std::string("runs/") + name[0]);
+  }
   auto* comparison = report.mutable_study()->add_comparisons();
   comparison->set_other("wanda");
   comparison->set_share_better(0.8);
   report.mutable_study()->set_repeat_equal(true);
   const std::string text = FullReportText(report);
-  for (const char* part : {"layers.11.mlp.up_proj", "0.01200", "4.125", "44.5000 on 256 tokens", "0123abcd",
-                           "self_generated", "perplexity stories", "14.2500", "gptq/novels/0", "too little text",
-                           "wanda", "80.0 %", "gave the same bytes"}) {
+  for (const char* part :
+       {"layers.11.mlp.up_proj", "0.01200", "4.125", "44.5000 on 256 of 512 tokens", "4711",
+        "block  mean relative error   zeros   bits\n    0              0.00100   0.0 %  4.125\n",
+        "    7              0.00405  12.0 %  6.125\n", "0123abcd", "self_generated", "perplexity stories", "14.2500",
+        "gptq/novels/0", "too little text", "wanda", "80.0 %", "gave the same bytes",
+        "kept      gptq/novels/1 (runs/g)\n", "kept      wanda/novels/1 (runs/w)\n"}) {
     EXPECT_THAT(text, HasSubstr(part));
   }
   EXPECT_THAT(text, Not(HasSubstr("layers.1.mlp")));  // the ten worst

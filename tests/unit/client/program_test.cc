@@ -269,6 +269,12 @@ TEST(ServerVerbsTest, GetReportAndWatch) {
   EXPECT_EQ(nowhere.exit_code, 2);
   EXPECT_THAT(nowhere.err, HasSubstr("/nowhere/at/all.html"));
   EXPECT_EQ(Call({"report", "x", "--html", "-", "--json", "--server", service.address()}).exit_code, 2);
+  service.job.mutable_recipe()->mutable_calibration()->set_seed(4711);
+  service.job.mutable_recipe()->mutable_calibration()->add_sources()->mutable_text()->set_uri(
+      "s3://key:hidden@bucket/a.jsonl");
+  EXPECT_THAT(Call({"report", "x", "--recipe", "--server", service.address()}).out,
+              AllOf(HasSubstr("seed: 4711"), HasSubstr("bucket/a.jsonl"), Not(HasSubstr("hidden"))));
+  EXPECT_EQ(Call({"report", "x", "--recipe", "--json", "--server", service.address()}).exit_code, 2);
   service.on_watch = [](auto, auto* writer, auto) {
     v1::WatchCompressionJobResponse answer;
     *answer.add_events() = FakeService::Event(1, v1::CompressionJob::FAILED);

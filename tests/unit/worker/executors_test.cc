@@ -39,6 +39,7 @@ class Silent : public engine::StageObserver {
   void OnBlockFinished(const worker::v1::FinishedBlock&) override { ++heard; }
   void OnPhaseFinished(const calipress::v1::PhaseReport&) override { ++heard; }
   void OnRunFinished(const worker::v1::FinishedRun&) override { ++heard; }
+  void OnRunKept(const worker::v1::KeptRun&) override { ++heard; }
   int heard = 0;
 };
 
@@ -111,12 +112,13 @@ TEST(MeteredExecutorTest, CountsWhatCameOutAndHowItEnded) {
     phase.set_seconds(2);
     observer.OnPhaseFinished(phase);
     observer.OnRunFinished({});
+    observer.OnRunKept({});
     observer.OnProgress("assemble", 0, "");
     return worker::v1::StageOutcome();
   }));
   Silent observer;
   ASSERT_TRUE(executor->Execute(assignment, observer, CancellationToken()).ok());
-  EXPECT_EQ(observer.heard, 5) << "everything is handed on";
+  EXPECT_EQ(observer.heard, 6) << "everything is handed on";
   fail = true;
   ASSERT_FALSE(RunOne(*executor, CancellationToken(), assignment).ok());
   CancellationToken cancelled;

@@ -59,6 +59,10 @@ std::vector<LinearResult> RoundToNearest(const std::vector<LinearTask>& tasks,
       const auto forms = tensor::QuadraticForms({difference, weight}, statistics->second_moment);
       result.energy = forms[1];
       result.relative_error = forms[1] > 0.0 ? forms[0] / forms[1] : 0.0;
+    } else {
+      const tensor::WeightChange change = tensor::RelativeChange(weight, result.weight);
+      result.energy = change.total;
+      result.relative_error = change.ratio;
     }
     result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     results.push_back(std::move(result));

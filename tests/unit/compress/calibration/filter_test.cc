@@ -107,7 +107,50 @@ TEST(Filter, PerplexityOfTheFirstTokens) {
   EXPECT_LE(kept.back(), 50);
   for (const auto& ids : oracle.asked) EXPECT_LE(ids.size(), 3u);
   EXPECT_THAT(items.Account(), AllOf(HasSubstr("with a perplexity below 5"), HasSubstr("with a perplexity above 50"),
-                                     HasSubstr("1 with fewer than 1 tokens")));
+                                     HasSubstr("2 with fewer than 2 tokens")));
+}
+
+// A model predicts nothing of one token: that is no perfect text, and no bad one either.
+TEST(Filter, OneTokenHasNoPerplexity) {
+  FakeOracle oracle([](const std::vector<int64_t>&) { return 1.0; });
+  for (const bool least : {false, true}) {
+    v1::Filter filter;
+    if (least) filter.set_min_perplexity(0.5);
+    if (!least) filter.set_max_perplexity(50);
+    Given given({{9}, {9, 8}, {7}});
+    FilteredStream items(given, filter, 3, &oracle);
+    EXPECT_THAT(Numbers(items), ElementsAre(1));
+    EXPECT_THAT(items.Account(), HasSubstr("left out 2 of 3: 2 with fewer than 2 tokens"));
+  }
+  Given single(std::vector<std::vector<int64_t>>{{9}});
+  FilteredStream without(single, v1::Filter(), 3, nullptr);
+  EXPECT_THAT(Numbers(without), ElementsAre(0));
+  EXPECT_TRUE(std::isnan(ScoredSequence{{9}, 0.0, 0}.Perplexity()));
+}
+
+// Items may come in rounds; what was seen in an earlier one counts.
+TEST(Filter, GoesOnWhereMoreComes) {
+  class Rounds : public ItemStream {
+   public:
+    absl::StatusOr<std::optional<Item>> Next() override {
+      if (next == items.size()) return std::nullopt;
+      const auto number = static_cast<int64_t>(next);
+      return Item{number, items[next++]};
+    }
+    std::vector<std::vector<int64_t>> items = {{1, 2}, {3, 4}, {1, 2}};
+    size_t next = 0;
+  };
+  Rounds rounds;
+  v1::Filter filter;
+  filter.set_exact_duplicates(true);
+  filter.set_max_perplexity(50);
+  FakeOracle oracle([](const std::vector<int64_t>&) { return 2.0; });
+  FilteredStream items(rounds, filter, 3, &oracle);
+  EXPECT_THAT(Numbers(items), ElementsAre(0, 1));
+  rounds.items.insert(rounds.items.end(), {{3, 4}, {5, 6}});
+  EXPECT_THAT(Numbers(items), ElementsAre(4));
+  EXPECT_EQ(oracle.asked.size(), 3u);
+  EXPECT_EQ(items.left_out(), 2);
 }
 
 TEST(Filter, WithoutTheModelIsADefect) {

@@ -6,6 +6,7 @@
 #include "compress/base/error.h"
 #include "compress/calibration/source.h"
 #include "tests/unit/compress/calibration/testing_files.h"
+#include "tests/unit/compress/calibration/testing_oracle.h"
 
 namespace calipress::calibration {
 namespace {
@@ -24,9 +25,11 @@ class InstructionsTest : public FileTest {
     Write("tokenizer_config.json", R"({"bos_token": "<s>", "eos_token": "</s>"})");
   }
 
-  absl::StatusOr<TokenMatrix> Make(const std::string& rows, int samples = 1, int length = 8) {
+  absl::StatusOr<TokenMatrix> Make(const std::string& rows, int samples = 1, int length = 8,
+                                   const v1::Filter& filter = {}, ModelOracle* model = nullptr) {
     v1::Calibration calibration;
-    v1::InstructionsSource* source = calibration.add_sources()->mutable_instructions();
+    *calibration.add_sources()->mutable_filter() = filter;
+    v1::InstructionsSource* source = calibration.mutable_sources(0)->mutable_instructions();
     source->set_uri(Write("chats.jsonl", rows));
     source->set_field("messages");
     source->set_layout(v1::TEXT_LAYOUT_PACK);
@@ -34,6 +37,7 @@ class InstructionsTest : public FileTest {
     calibration.set_sequence_length(length);
     SourceContext context = Context();
     context.model_uri = folder_;
+    context.model = model;
     return MakeCalibrationTokens(calibration, context);
   }
 
@@ -55,6 +59,31 @@ TEST_F(InstructionsTest, TheTemplatesTokensAreNotDoubled) {
   ASSERT_TRUE(tokens.ok()) << tokens.status();
   EXPECT_EQ(tokens->ids, expected);
   EXPECT_EQ(tokens->parts[0].kind(), "instructions");
+}
+
+TEST_F(InstructionsTest, AFilterLeavesOutConversations) {
+  const std::string other = "{\"messages\": [{\"role\": \"user\", \"content\": \"It was red, and so on\"}]}\n";
+  const std::string small = "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}]}\n";
+  v1::Filter filter;
+  filter.set_exact_duplicates(true);
+  filter.set_max_perplexity(50);
+  // Conversations of the assistant's are unlikely.
+  const std::vector<int64_t> unlikely = tokenizer_->Encode("<s>user: One day</s><s>assistant: a fox", false).value();
+  FakeOracle oracle([&](const std::vector<int64_t>& ids) {
+    return std::equal(ids.begin(), ids.end(), unlikely.begin(),
+                      unlikely.begin() + std::min(ids.size(), unlikely.size()))
+               ? 400.0
+               : 4.0;
+  });
+  const auto expected = tokenizer_->Encode("<s>user: It was red, and so on</s>", false).value();
+  const auto tokens =
+      Make(kChat + other + other + kChat + other, 1, static_cast<int>(expected.size()), filter, &oracle);
+  ASSERT_TRUE(tokens.ok()) << tokens.status();
+  EXPECT_EQ(tokens->ids, expected);
+  filter.set_min_tokens(9);
+  const auto error = Make(small + small, 1, 8, filter, &oracle).status();
+  EXPECT_EQ(ErrorReason(error), "INVALID_CALIBRATION_DATA");
+  EXPECT_THAT(std::string(error.message()), HasSubstr("Its filter left out 2 of 2: 2 with fewer than 9 tokens"));
 }
 
 TEST_F(InstructionsTest, SaysWhatIsWrong) {

@@ -208,6 +208,26 @@ TEST_F(EvaluationTest, JoinsTokenizesOnceAndCuts) {
   EXPECT_EQ(two->ids.size(), 10u);
 }
 
+// WikiText's rows (methods.md 8.1): those that are empty stand between joints too, packed or not.
+TEST_F(EvaluationTest, EmptyRowsAreJoinedToo) {
+  const std::string joined = Write("joined.txt", "\n\n = A = \n\n\n");
+  const std::string rows = "{\"text\": \"\"}\n{\"text\": \" = A = \\n\"}\n\n{\"text\": \"\"}\n";
+  const auto expected = Make(joined, 4);
+  const auto tokens = Make(Write("rows.jsonl", rows), 4);
+  ASSERT_TRUE(expected.ok() && tokens.ok()) << expected.status() << tokens.status();
+  EXPECT_EQ(tokens->ids, expected->ids);
+  // A row of Parquet without a value is an empty one.
+  const std::string packed = std::string(CALIPRESS_SOURCE_DIR) + "/tests/unit/compress/calibration/packed/";
+  const std::string text = "One day a fox came.\n\n\n\nIt was red, and so on. \xC3\xA4\xE2\x82\xAC\n\nThe end.";
+  for (const char* name : {"rows.jsonl.gz", "rows.jsonl.zst", "rows.jsonl.xz", "rows.parquet", "coded.parquet"}) {
+    const bool parquet = std::string_view(name).ends_with("parquet");
+    const std::vector<int64_t> ids = Encode(parquet ? text + "\n\n" : text);
+    const auto all = Make(packed + name, static_cast<int>(ids.size()));
+    ASSERT_TRUE(all.ok()) << name << all.status();
+    EXPECT_EQ(all->ids, ids) << name;
+  }
+}
+
 TEST_F(EvaluationTest, TextFilesAreTakenAsTheyAre) {
   const std::string text = "a  b \n\n\n\n c\r\n\r\nd\n";
   const std::vector<int64_t> ids = Encode(text);
@@ -226,6 +246,7 @@ TEST_F(EvaluationTest, SaysWhatIsWrong) {
   EXPECT_THAT(error(Make(Write("t.txt", "a\nb\xFF"), 2)), HasSubstr("line 2: not valid UTF-8"));
   EXPECT_THAT(error(Make(Write("t.jsonl", "{\"text\": \"a\"}\n{"), 2)), HasSubstr("line 2: not valid JSON"));
   EXPECT_THAT(error(Make(folder_ + "/none.txt", 2)), HasSubstr("no file"));
+  EXPECT_THAT(error(Make(Write("t.jsonl", "{\"text\": \"\"}\n{\"text\": \"\"}"), 2)), HasSubstr("no text in it"));
   EXPECT_THAT(error(Make(Write("t.txt", "a"), 257)), HasSubstr("256 positions"));
 }
 

@@ -2,7 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 #include <ATen/ops/allclose.h>
+#include <ATen/ops/cat.h>
 #include <ATen/ops/randn.h>
 
 namespace calipress::engine {
@@ -82,6 +85,43 @@ TEST(Mixing, NormalizedTracesDoNotDependOnTheScale) {
                            unit(Gather(larger, Plan(0.5, true), 3).second_moment), 1e-4, 1e-4));
   EXPECT_FALSE(at::allclose(unit(Gather(x, Plan(0.5), 3).second_moment),
                             unit(Gather(larger, Plan(0.5), 3).second_moment), 1e-2, 1e-2));
+}
+
+// What is no square scales by the root: two domains that differ by a factor alone count one to one (AWQ's mean |x|,
+// DSnoT's means).
+TEST(Mixing, NormalizedMeansDoNotDependOnTheScale) {
+  const at::Tensor one = at::randn({2, kLength, kFeatures});
+  const MixingPlan plan = {.spans = {{2, 0}, {2, 1}}, .weights = {0.5, 0.5}, .normalize_trace = true};
+  const auto mixed = Gather(at::cat({one, one * 10.0}), plan, 3);
+  const auto alone = Gather(one, MixingPlan(), 3);
+  const double tokens = static_cast<double>(mixed.tokens), own = static_cast<double>(alone.tokens);
+  // Both scaled to the mean square of the two, (1 + 100) / 2 of the first's.
+  const double scale = std::sqrt(50.5);
+  EXPECT_TRUE(at::allclose(mixed.absolute_sum / tokens, alone.absolute_sum / own * scale, 1e-4, 1e-4));
+  EXPECT_TRUE(at::allclose(mixed.sum / tokens, alone.sum / own * scale, 1e-4, 1e-4));
+  EXPECT_TRUE(at::allclose(mixed.square_sum / tokens, alone.square_sum / own * 50.5, 1e-4, 1e-4));
+  // Of domains that differ, whatever the scale of one of them is.
+  const at::Tensor x = Activations();
+  at::Tensor larger = x.clone();
+  larger.narrow(0, 0, 2).mul_(10.0);
+  const auto unit = [](const at::Tensor& sum) { return sum / sum.abs().sum(); };
+  for (const auto sum : {&method::InputStatistics::absolute_sum, &method::InputStatistics::sum,
+                         &method::InputStatistics::variance_sum}) {
+    EXPECT_TRUE(at::allclose(unit(Gather(x, Plan(0.5, true), 3).*sum), unit(Gather(larger, Plan(0.5, true), 3).*sum),
+                             1e-4, 1e-4));
+  }
+}
+
+// Ranges hold what occurs in any domain that counts, whatever it weighs.
+TEST(Mixing, AMaximumIsThatOfAllDomainsWithAWeight) {
+  const at::Tensor x = Activations();
+  const at::Tensor all = std::get<0>(x.reshape({-1, kFeatures}).abs().max(0));
+  for (const double weight : {0.01, 0.5, 0.99}) {
+    EXPECT_TRUE(Gather(x, Plan(weight), 3).absolute_max.equal(all)) << weight;
+    EXPECT_TRUE(Gather(x, Plan(weight, true), 3).absolute_max.equal(all)) << weight;
+  }
+  EXPECT_TRUE(
+      Gather(x, Plan(1.0), 3).absolute_max.equal(std::get<0>(x.narrow(0, 0, 2).reshape({-1, kFeatures}).abs().max(0))));
 }
 
 // A source may have given nothing: the others have all of the weight.

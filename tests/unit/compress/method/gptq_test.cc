@@ -47,6 +47,27 @@ TEST(Gptq, BeatsRoundToNearestOnCorrelatedInputs) {
   EXPECT_LT(gptq_sum, 0.6 * rtn_sum);
 }
 
+// Where nobody measured the inputs the error is the weights' own, not zero.
+TEST(Rtn, WithoutStatisticsTheErrorIsThatOfTheWeights) {
+  InputStatistics ranges;
+  ranges.absolute_max = at::ones({256});
+  v1::Step ranged = RtnStep(8, -1, true);
+  ranged.mutable_rtn()->set_activations(v1::ACTIVATIONS_STATIC);
+  for (at::ScalarType dtype : {at::kBFloat16, at::kFloat}) {
+    const at::Tensor weight = RandomWeight(64, 256, dtype, 4);
+    const at::Tensor original = weight.to(at::kDouble);
+    for (const auto& [step, statistics] :
+         {std::pair<v1::Step, InputStatistics*>{RtnStep(4, 64, true), nullptr}, {ranged, &ranges}}) {
+      const LinearResult result = CompressOne(step, weight, statistics);
+      const double total = original.square().sum().item<double>();
+      const double expected = original.sub(result.weight.to(at::kDouble)).square().sum().item<double>() / total;
+      EXPECT_GT(expected, 0.0);
+      EXPECT_NEAR(result.relative_error / expected, 1.0, 1e-3) << dtype;
+      EXPECT_NEAR(result.energy / total, 1.0, 1e-3) << dtype;
+    }
+  }
+}
+
 TEST(Gptq, RelativeErrorIsTheRatioOfForms) {
   const InputStatistics statistics = StatisticsOf(CorrelatedInputs(900, 256, 3));
   for (at::ScalarType dtype : {at::kBFloat16, at::kHalf, at::kFloat}) {

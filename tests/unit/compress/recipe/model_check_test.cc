@@ -115,8 +115,7 @@ TEST(Pruning, SparseGptsDefaults) {
   EXPECT_DOUBLE_EQ(plain.sparsity(), 0.5);
   EXPECT_DOUBLE_EQ(plain.damping(), 0.01);
   EXPECT_EQ(plain.block_size(), 128);
-  EXPECT_TRUE(plain.has_true_sequential());
-  EXPECT_FALSE(plain.true_sequential());
+  EXPECT_TRUE(plain.true_sequential());
   EXPECT_EQ(plain.on_numeric_failure(), v1::ON_NUMERIC_FAILURE_FALLBACK);
   EXPECT_FALSE(plain.has_quantize());
   const v1::SweepQuantization& quantize = resolved.steps(1).sparsegpt().quantize();
@@ -139,11 +138,13 @@ TEST(Pruning, DsnotsDefaults) {
   EXPECT_EQ(dsnot.threshold(), 0.1);
   EXPECT_EQ(dsnot.gamma(), 1.0);
   EXPECT_EQ(dsnot.layers(), v1::Dsnot::LAYERS_ATTENTION);
+  EXPECT_TRUE(dsnot.has_true_sequential());
+  EXPECT_FALSE(dsnot.true_sequential());
   EXPECT_EQ(resolved.steps(1).dsnot().sparsity(), 0.5);
 }
 
 TEST(Transforming, Defaults) {
-  auto recipe = ParseYaml("steps: [{awq: {}}, {smoothquant: {}}, {gptq: {}}, {spqr: {}}]");
+  auto recipe = ParseYaml("steps: [{awq: {}}, {smoothquant: {}}, {gptq: {}}, {spqr: {}}, {sparsegpt: {}}]");
   ASSERT_TRUE(recipe.ok());
   const v1::Recipe resolved = Resolve(*recipe, Model());
   const v1::Awq& awq = resolved.steps(0).awq();
@@ -159,6 +160,7 @@ TEST(Transforming, Defaults) {
   EXPECT_TRUE(resolved.steps(2).gptq().has_true_sequential());
   EXPECT_FALSE(resolved.steps(2).gptq().true_sequential());
   EXPECT_FALSE(resolved.steps(3).spqr().true_sequential());
+  EXPECT_FALSE(resolved.steps(4).sparsegpt().true_sequential());
 }
 
 TEST(Transforming, ActsOnWhatItCanChange) {

@@ -10,8 +10,10 @@ namespace calipress::recipe {
 namespace {
 
 using ::testing::Contains;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::SizeIs;
 
 constexpr char kStudy[] = R"(
 calibration: {samples: 4, mixing: {weights: [{domain: law, weight: 1}, {domain: web, weight: 3}]}}
@@ -51,6 +53,18 @@ TEST(StudyRuns, AreAllOfThemInOrder) {
   EXPECT_TRUE(runs[8].repeat);
   EXPECT_EQ(runs[8].name, "gptq/both/0/0/repeat");
   for (size_t i = 0; i < runs.size(); ++i) EXPECT_EQ(runs[i].index, static_cast<int>(i));
+  // Rounding takes no calibration data: it is not the run to do twice.
+  v1::Recipe rounding = resolved;
+  v1::Step rtn;
+  rtn.mutable_rtn();
+  rounding.mutable_study()->mutable_methods(0)->clear_steps();
+  *rounding.mutable_study()->mutable_methods(0)->add_steps() = rtn;
+  EXPECT_EQ(StudyRuns(rounding).back().name, "wanda/both/0/0/repeat");
+  // Weights that differ, however little, are runs of different names.
+  v1::Recipe close = resolved;
+  close.mutable_study()->mutable_sweep()->set_weights(0, 0.3333333);
+  close.mutable_study()->mutable_sweep()->set_weights(1, 0.33333331);
+  EXPECT_NE(StudyRuns(close)[0].name, StudyRuns(close)[1].name);
   // Recipes like any other: whole, and one draw of two.
   EXPECT_FALSE(runs[4].recipe.has_study());
   EXPECT_EQ(runs[4].recipe.calibration().draw().index(), 1);
@@ -91,6 +105,69 @@ TEST(StudyChecks, TheBoundOfIdsIsOfEverySource) {
   recipe.mutable_calibration()->set_sequence_length(2048);
   recipe.mutable_study()->mutable_sources(0)->mutable_sources(0)->set_samples(2147483647);
   EXPECT_THAT(Found(recipe), Contains(HasSubstr("recipe.calibration.samples: samples times sequence_length is above")));
+}
+
+TEST(StudyKeep, IsATextOrAList) {
+  const std::string study = kStudy;
+  const std::string before = "  draws: 2\n";
+  const auto with = [&](const std::string& keep) {
+    return std::string(study).insert(study.find(before), "  keep: " + keep + "\n");
+  };
+  EXPECT_THAT(Parsed(with("best")).study().keep(), ElementsAre("best"));
+  EXPECT_THAT(Parsed(with("[best, gptq/both/0/0]")).study().keep(), ElementsAre("best", "gptq/both/0/0"));
+  EXPECT_THAT(Parsed(with("")).study().keep(), IsEmpty());
+  arch::ArchSpec spec;
+  spec.max_positions = 512;
+  EXPECT_THAT(Resolve(Parsed(with("[]")), spec).study().keep(), ElementsAre("none"));
+  v1::Recipe recipe = Parsed(study);
+  ASSERT_TRUE(ApplySet("study.keep=best-of-each-method", &recipe).ok());
+  EXPECT_THAT(recipe.study().keep(), ElementsAre("best-of-each-method"));
+}
+
+TEST(StudyKeep, ContradictionsAreRefused) {
+  const auto found = [](std::vector<std::string> keep) {
+    v1::Recipe recipe = Parsed(kStudy);
+    for (const std::string& entry : keep) recipe.mutable_study()->add_keep(entry);
+    return Found(recipe);
+  };
+  EXPECT_THAT(found({"none"}), IsEmpty());
+  EXPECT_THAT(found({"best", "best-of-each-method", "gptq/both/0/0", "wanda/both/1/0.5"}), IsEmpty());
+  EXPECT_THAT(found({"best", "none"}), ElementsAre(HasSubstr("recipe.study.keep[1]: 'none' stands alone")));
+  EXPECT_THAT(found({"best", "best"}), ElementsAre("recipe.study.keep[1]: 'best' is given twice"));
+  EXPECT_THAT(found({"gptq/both/2/0"}),
+              ElementsAre("recipe.study.keep[0]: 'gptq/both/2/0' is no run of this study; give none, best, "
+                          "best-of-each-method, or a name like 'gptq/both/0/0'"));
+  EXPECT_THAT(found({"best", "gptq/both/0/0/repeat", ""}), SizeIs(2));
+}
+
+TEST(StudyKeep, FoldersTellRunsApart) {
+  v1::Recipe recipe = Parsed(kStudy);
+  recipe.mutable_study()->mutable_methods(0)->set_name("a-b");
+  recipe.mutable_study()->mutable_methods(1)->set_name("a");
+  *recipe.mutable_study()->add_sources() = recipe.study().sources(0);
+  recipe.mutable_study()->mutable_sources(0)->set_name("c");
+  recipe.mutable_study()->mutable_sources(1)->set_name("b-c");
+  recipe.mutable_study()->add_keep("best");
+  EXPECT_THAT(Found(recipe), IsEmpty());
+  recipe.mutable_study()->add_keep("a/c/0/0");
+  EXPECT_THAT(
+      Found(recipe),
+      ElementsAre(HasSubstr("recipe.study.keep: runs 'a-b/c/0/0' and 'a/b-c/0/0' would be kept in one folder")));
+  EXPECT_EQ(RunFolder("gptq/both/0/0.5"), "runs/gptq-both-0-0.5");
+  EXPECT_EQ(CalibrationSetFile("both", 3), "calibration/both-3.npy");
+}
+
+TEST(StudyKeep, CountsAtMost) {
+  v1::Study study = Parsed(kStudy).study();
+  const auto most = [&](std::vector<std::string> keep) {
+    study.mutable_keep()->Assign(keep.begin(), keep.end());
+    return MostKept(study);
+  };
+  EXPECT_EQ(most({}), 0);
+  EXPECT_EQ(most({"none"}), 0);
+  EXPECT_EQ(most({"best"}), 1);
+  EXPECT_EQ(most({"best", "best-of-each-method"}), 2);
+  EXPECT_EQ(most({"gptq/both/0/0", "best"}), 2);
 }
 
 }  // namespace

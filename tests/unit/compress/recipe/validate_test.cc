@@ -105,6 +105,10 @@ TEST(Validate, TrueSequentialAndOriginalExclude) {
   EXPECT_THAT(Found(original + "steps: [{gptq: {true_sequential: true}}]"),
               ElementsAre(StartsWith("recipe.steps[0].gptq.true_sequential: is not possible")));
   EXPECT_THAT(Found(original + "steps: [{gptq: {true_sequential: false}}]"), IsEmpty());
+  EXPECT_THAT(Found(original + "steps: [{magnitude: {}}, {wanda: {true_sequential: true}}]"),
+              ElementsAre(StartsWith("recipe.steps[1].wanda.true_sequential: is not possible")));
+  EXPECT_THAT(Found(original + "steps: [{dsnot: {true_sequential: true}}]"),
+              ElementsAre(StartsWith("recipe.steps[0].dsnot.true_sequential: is not possible")));
   EXPECT_THAT(Found(original + "steps: [{gptq: {}}]"), IsEmpty());
 }
 

@@ -121,7 +121,9 @@ TEST(StudyValues, DrawsOfAMetricAndQuartiles) {
   study.mutable_runs(1)->set_error("failed");
   *study.add_runs() = study.runs(0);
   study.mutable_runs(4)->set_domain_weight(0.25);
-  const auto groups = StudyGroups(study, FirstMetric(study));
+  const auto groups = StudyGroups(study, PlottedMetrics(study).at(0));
+  for (const char* metric : {"KL a", "perplexity b", "perplexity b"}) study.add_statistics()->set_metric(metric);
+  EXPECT_THAT(PlottedMetrics(study), ElementsAre("accuracy a b", "perplexity b"));
   ASSERT_EQ(groups.size(), 1u);
   EXPECT_EQ(groups[0].label, "m, s, weight 0.5");
   EXPECT_THAT(groups[0].values, ElementsAre(0.2, 0.3, 0.4));

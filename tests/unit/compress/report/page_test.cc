@@ -122,7 +122,8 @@ v1::StudyReport Study() {
   comparison->set_draws(5);
   comparison->set_share_better(0.8);
   study.set_repeat_equal(true);
-  study.set_kept("gptq/novels/2");
+  study.add_kept("gptq/novels/2");
+  study.mutable_runs(2)->set_checkpoint(".");
   return study;
 }
 
@@ -158,7 +159,9 @@ TEST(ReportPage, ShowsWhatTheReportHas) {
                            "block 5: 0.01800",
                            "block 2: 8.250",
                            "128 sequences of 256",
-                           "under the original model",
+                           "under the original model, on 4\xE2\x80\x89"
+                           "096 of the tokens",
+                           "where no statistics were taken",
                            "solve 41.0 s, forward 12.5 s",
                            "3 dead columns",
                            "bits: 4",
@@ -207,6 +210,19 @@ TEST(ReportPage, AStudyHasTablesAndBoxes) {
   for (size_t at = page.find("class=\"draw\""); at != std::string::npos; at = page.find("class=\"draw\"", at + 1))
     ++draws;
   EXPECT_EQ(draws, 10u);
+  EXPECT_THAT(page, HasSubstr("The checkpoint is that of run <span class=\"path\">gptq/novels/2<"));
+}
+
+TEST(ReportPage, AStudySaysWhereItsCheckpointsLie) {
+  v1::Report report;
+  *report.mutable_study() = Study();
+  report.mutable_study()->add_kept("wanda/novels/1");
+  report.mutable_study()->mutable_runs(2)->set_checkpoint("runs/gptq-novels-2");
+  report.mutable_study()->mutable_runs(6)->set_checkpoint("runs/wanda-novels-1");
+  const std::string page = ReportPage(Job(), report);
+  ExpectStandsAlone(page);
+  EXPECT_THAT(page, AllOf(HasSubstr("<h3>Checkpoints"), HasSubstr(">runs/gptq-novels-2<"),
+                          HasSubstr(">runs/wanda-novels-1<"), Not(HasSubstr("The checkpoint is"))));
 }
 
 TEST(ReportPage, CredentialsOfTheRecipeStayOut) {

@@ -55,6 +55,32 @@ TEST(Summary, MeanDeviationAndRangeOverDraws) {
   EXPECT_DOUBLE_EQ(gptq->standard_deviation(), 2.0);  // sqrt((4 + 0 + 4) / 2)
   EXPECT_DOUBLE_EQ(gptq->min(), 10.0);
   EXPECT_DOUBLE_EQ(gptq->max(), 14.0);
+  EXPECT_DOUBLE_EQ(gptq->range(), 4.0);
+}
+
+// Each method has its own measure of a linear's error: no method is better by it.
+TEST(Summary, RelativeErrorsAreNotCompared) {
+  v1::StudyReport report = Three();
+  Summarize(&report);
+  EXPECT_NE(Find(report, "gptq", "relative error"), nullptr);
+  for (const auto& one : report.comparisons()) EXPECT_NE(one.metric(), "relative error");
+}
+
+TEST(Summary, MethodsWithoutCalibrationGiveTheSameBytes) {
+  for (const bool same : {true, false}) {
+    v1::StudyReport report = Three();
+    for (v1::RunReport& run : *report.mutable_runs()) run.mutable_calibration()->set_tokens(8);
+    Summarize(&report);
+    EXPECT_FALSE(report.has_uncalibrated_equal());
+    for (const char* source : {"web", "books"}) {
+      v1::RunReport run = RunOf("rtn", source, 0, 3.0);
+      run.set_fingerprint(same ? "one" : source);
+      *report.add_runs() = run;
+    }
+    Summarize(&report);
+    EXPECT_TRUE(report.has_uncalibrated_equal());
+    EXPECT_EQ(report.uncalibrated_equal(), same);
+  }
 }
 
 TEST(Summary, EqualDrawsHaveNoSpread) {
@@ -137,6 +163,30 @@ TEST(BestRun, IsTheFirstOfTheLeast) {
   EXPECT_EQ(BestRun({}), "");
 }
 
+TEST(BestRun, OfEachMethodInTheirOrder) {
+  const v1::StudyReport report = Three();
+  std::vector<v1::RunReport> runs(report.runs().begin(), report.runs().end());
+  EXPECT_EQ(BestOfEachMethod(runs), (std::vector<std::string>{"gptq/web/0", "wanda/web/0"}));
+  for (v1::RunReport& run : runs) {
+    if (run.method() == "gptq") run.set_error("no numbers");
+  }
+  EXPECT_EQ(BestOfEachMethod(runs), (std::vector<std::string>{"wanda/web/0"}));
+  EXPECT_TRUE(BestOfEachMethod({}).empty());
+}
+
+TEST(Tables, SayWhereCheckpointsLie) {
+  v1::StudyReport report = Three();
+  report.add_kept(report.runs(0).name());
+  report.mutable_runs(0)->set_checkpoint(".");
+  EXPECT_NE(Markdown(report).find("The checkpoint is that of gptq/web/0.\n"), std::string::npos) << Markdown(report);
+  report.add_kept(report.runs(1).name());
+  report.mutable_runs(0)->set_checkpoint("runs/gptq-web-0");
+  report.mutable_runs(1)->set_checkpoint("runs/two");
+  const std::string markdown = Markdown(report);
+  EXPECT_NE(markdown.find("| " + report.runs(1).name() + " | runs/two |"), std::string::npos) << markdown;
+  EXPECT_EQ(markdown.find("The checkpoint is"), std::string::npos) << markdown;
+}
+
 TEST(Tables, QuoteWhatUsersName) {
   v1::StudyReport report;
   v1::RunReport run = RunOf("a", "web", 0, 3.0);
@@ -149,6 +199,13 @@ TEST(Tables, QuoteWhatUsersName) {
   EXPECT_NE(RunsCsv(report).find("\"perplexity one, \"\"two\"\" | <three>\",3,"), std::string::npos) << RunsCsv(report);
   EXPECT_NE(RunsCsv(report).find("b/web/0,b,web,0,,,,\"line one\nline two\"\r\n"), std::string::npos);
   EXPECT_NE(StatisticsCsv(report).find("a,web,,relative error,1,0,0,0,0,0\r\n"), std::string::npos);
+  const v1::StudyReport three = [] {
+    v1::StudyReport whole = Three();
+    Summarize(&whole);
+    return whole;
+  }();
+  EXPECT_NE(ComparisonsCsv(three).find("gptq,wanda,web,,perplexity stories,3,0.5\r\n"), std::string::npos)
+      << ComparisonsCsv(three);
   const std::string markdown = Markdown(report);
   EXPECT_NE(markdown.find("perplexity one, \"two\" \\| &lt;three>"), std::string::npos) << markdown;
   EXPECT_NE(markdown.find("b/web/0 failed: line one line two"), std::string::npos) << markdown;

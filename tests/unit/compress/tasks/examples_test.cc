@@ -92,6 +92,27 @@ TEST_F(TaskRows, FieldsHaveTheNamesTheTaskGives) {
   EXPECT_EQ(examples->continuations[0].bytes, 2);  // UTF-8
 }
 
+// WinoGrande: the same text after each of two contexts.
+TEST_F(TaskRows, ContextsToChooseFrom) {
+  v1::MultipleChoice task = Task(
+      Write("a.jsonl", R"({"contexts": ["so Sarah", "so Maria Lopez"], "continuation": "always won.", "gold": 1})"));
+  task.set_context_field("contexts");
+  task.set_choices_field("continuation");
+  task.set_answer_field("gold");
+  const auto examples = ReadMultipleChoice(task, Context());
+  ASSERT_TRUE(examples.ok()) << examples.status();
+  ASSERT_EQ(examples->questions.size(), 1u);
+  EXPECT_EQ(examples->questions[0].choices, 2);
+  EXPECT_EQ(examples->questions[0].answer, 1);
+  ASSERT_EQ(examples->continuations.size(), 2u);
+  for (int i = 0; i < 2; ++i) {
+    const auto [ids, scored] = Pair(i == 0 ? "so Sarah" : "so Maria Lopez", " always won.");
+    EXPECT_EQ(examples->continuations[i].ids, ids);
+    EXPECT_EQ(examples->continuations[i].scored, scored);
+    EXPECT_EQ(examples->continuations[i].bytes, 11);
+  }
+}
+
 TEST_F(TaskRows, MaxExamplesTakesTheFirstRowsAndLooksAtNoOther) {
   v1::MultipleChoice task = Task(Write("a.jsonl", std::string(kGood) + "\n" + kGood + "\nnot JSON\n"));
   task.set_max_examples(2);
@@ -122,6 +143,12 @@ TEST_F(TaskRows, BadRowsNameFileAndLine) {
                 {"line 2", "no field 'context'", "its fields are answer, choices, contexts", "context_field"});
   ExpectRefused(good + R"({"context": 3, "choices": ["a", "b"], "answer": 0})",
                 {"line 2", "'context' must be a string"});
+  ExpectRefused(R"({"context": ["a"], "choices": "b", "answer": 0})", {"line 1", "'context'", "two or more", "has 1"});
+  ExpectRefused(R"({"context": ["a", ""], "choices": "b", "answer": 0})", {"line 1", "element 1 is empty"});
+  ExpectRefused(R"({"context": ["a", "c"], "choices": ["b"], "answer": 0})",
+                {"line 1", "'choices' must be the text that is scored after each element of 'context'", "array"});
+  ExpectRefused(R"({"context": ["a", "c"], "choices": "", "answer": 0})", {"line 1", "'choices' is empty"});
+  ExpectRefused(R"({"context": ["a", "c"], "choices": "b", "answer": 2})", {"line 1", "0 to 1", "it is 2"});
   ExpectRefused(R"({"context": "a", "choices": "ab", "answer": 0})", {"line 1", "'choices' must be a list", "string"});
   ExpectRefused(R"({"context": "a", "choices": ["a"], "answer": 0})", {"line 1", "two or more", "it has 1"});
   ExpectRefused(R"({"context": "a", "choices": ["a", 2], "answer": 0})", {"line 1", "element 1 is number"});
@@ -164,6 +191,34 @@ TEST_F(TaskRows, TheLastWordIsWhatStandsBehindTheLastWhiteSpace) {
             static_cast<int64_t>(Encode("one\n\ttwo.").size() - Encode("one").size()));
   EXPECT_EQ(examples->continuations[2].ids, Encode("wide\u3000été"));
   EXPECT_EQ(examples->questions[2].choices, 1);
+}
+
+// LAMBADA as some have it: what comes before, and the last word.
+TEST_F(TaskRows, LastWordsInAFieldOfTheirOwn) {
+  const auto examples =
+      ReadLastWord(Words(Write("a.jsonl",
+                               "{\"context\": \"Lily went to the\", \"continuation\": \"park\"}\n"
+                               "{\"context\": \"Lily went to the \", \"continuation\": \"park\\n\"}\n"
+                               "{\"context\": \"Lily went to the\", \"continuation\": \" big park\"}\n"
+                               "{\"text\": \"one two\", \"context\": \"a\", \"continuation\": \"b\"}\n")),
+                   Context());
+  ASSERT_TRUE(examples.ok()) << examples.status();
+  ASSERT_EQ(examples->continuations.size(), 4u);
+  const auto [ids, scored] = Pair("Lily went to the", " park");
+  for (int i = 0; i < 2; ++i) {
+    EXPECT_EQ(examples->continuations[i].ids, ids);
+    EXPECT_EQ(examples->continuations[i].scored, scored);
+  }
+  EXPECT_EQ(examples->continuations[2].scored, Pair("Lily went to the", " big park").second);
+  EXPECT_EQ(examples->continuations[3].ids, Encode("one two"));
+  const auto error = [&](const std::string& row) {
+    return std::string(ReadLastWord(Words(Write("b.jsonl", row)), Context()).status().message());
+  };
+  EXPECT_THAT(error(R"({"context": "a b", "continuation": " "})"),
+              HasSubstr("line 1: field 'continuation' has no words"));
+  EXPECT_THAT(error(R"({"context": " ", "continuation": "b"})"), HasSubstr("line 1: field 'context' has no words"));
+  EXPECT_THAT(error(R"({"context": 4, "continuation": "b"})"), HasSubstr("line 1: field 'context' is a number"));
+  EXPECT_THAT(error(R"({"context": "a"})"), HasSubstr("line 1: has no field 'text'; its fields are context"));
 }
 
 TEST_F(TaskRows, LastWordsOfParagraphs) {

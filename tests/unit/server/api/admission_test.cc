@@ -75,6 +75,24 @@ TEST_F(AdmissionTest, ResolvesAndEstimates) {
   EXPECT_FALSE(fs::exists(folder_ / "out"));
 }
 
+TEST_F(AdmissionTest, AStudyTakesAsMuchAsItsCheckpoints) {
+  const auto bytes = [&](const std::string& keep) {
+    Use("{study: {methods: [{name: a, steps: [{rtn: {group_size: 8}}]}, {name: b, steps: [{rtn: {group_size: 8}}]}], "
+        "sources: [{name: s, sources: [{text: {uri: " +
+        (folder_ / "text.txt") + "}}]}], draws: 1, keep: " + keep +
+        "}, calibration: {samples: 4, sequence_length: 16}, evaluation: {perplexity: [{name: t, uri: " +
+        (folder_ / "text.txt") + "}]}}");
+    const auto admitted = Admit();
+    EXPECT_TRUE(admitted.ok()) << admitted.status();
+    return admitted.ok() ? admitted->estimate().output_bytes() : -1;
+  };
+  const int64_t one = bytes("best");
+  EXPECT_GT(one, 0);
+  EXPECT_EQ(bytes("none"), 0);
+  EXPECT_EQ(bytes("best-of-each-method"), 2 * one);
+  EXPECT_EQ(bytes("[a/s/0]"), one);
+}
+
 TEST_F(AdmissionTest, NeedsAModel) {
   job_.set_model(folder_ / "nowhere");
   ExpectRefused(reason::kSourceModelNotFound, "nowhere/config.json");

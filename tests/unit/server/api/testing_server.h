@@ -23,7 +23,8 @@ namespace calipress::testing {
 class NoPublisher : public fleet::Publisher {
  public:
   absl::Status Publish(const v1::CompressionJob&, const std::vector<worker::v1::StageOutcome>&,
-                       const std::vector<worker::v1::FinishedBlock>&, v1::Report*) override {
+                       const std::vector<worker::v1::FinishedBlock>&, const std::vector<worker::v1::KeptRun>&,
+                       v1::Report*) override {
     return absl::UnimplementedError("no publication in this test");
   }
   absl::Status Sweep(const v1::CompressionJob&) override { return absl::OkStatus(); }

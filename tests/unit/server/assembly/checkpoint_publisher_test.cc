@@ -100,7 +100,7 @@ TEST_F(CheckpointPublisherTest, GoesOnAfterACrashAnywhere) {
     Stage(3);
     testing::CrashingStore crashing(*store_, changes);
     v1::Report first = report_;
-    const absl::Status status = CheckpointPublisher(&crashing).Publish(job_, outcomes_, {}, &first);
+    const absl::Status status = CheckpointPublisher(&crashing).Publish(job_, outcomes_, {}, {}, &first);
     EXPECT_EQ(status.ok(), !crashing.crashed());
     if (!crashing.crashed()) break;
     ++crashes;
@@ -108,7 +108,7 @@ TEST_F(CheckpointPublisherTest, GoesOnAfterACrashAnywhere) {
     EXPECT_FALSE(Output().contains("config.json")) << "after " << changes;
 
     v1::Report second = report_;
-    const absl::Status again = publisher_.Publish(job_, outcomes_, {}, &second);
+    const absl::Status again = publisher_.Publish(job_, outcomes_, {}, {}, &second);
     ASSERT_TRUE(again.ok()) << again << " after " << changes;
     EXPECT_EQ(Output(), kThreeShards) << "after " << changes;
     EXPECT_TRUE(checkpoint::ModelReader::Open(*store_, folder_ / "out").ok());
@@ -129,7 +129,7 @@ TEST_F(CheckpointPublisherTest, PublishingTwiceGivesTheFirstReport) {
 TEST_F(CheckpointPublisherTest, ASecondAttemptPublishesOverTheFirst) {
   Stage(3, /*attempt=*/1);
   testing::CrashingStore crashing(*store_, 3);
-  ASSERT_FALSE(CheckpointPublisher(&crashing).Publish(job_, outcomes_, {}, &report_).ok());
+  ASSERT_FALSE(CheckpointPublisher(&crashing).Publish(job_, outcomes_, {}, {}, &report_).ok());
   ASSERT_TRUE(Output().contains("model-00001-of-00003.safetensors"));
   Stage(3, /*attempt=*/2);
   ASSERT_TRUE(Publish().ok()) << Publish();
@@ -225,7 +225,7 @@ TEST_F(CheckpointPublisherTest, SweepOfAFailedJobRemovesWhatItLeft) {
 TEST_F(CheckpointPublisherTest, SweepTakesAPublicationThatWasCutShortBack) {
   Stage(3);
   testing::CrashingStore crashing(*store_, 4);
-  ASSERT_FALSE(CheckpointPublisher(&crashing).Publish(job_, outcomes_, {}, &report_).ok());
+  ASSERT_FALSE(CheckpointPublisher(&crashing).Publish(job_, outcomes_, {}, {}, &report_).ok());
   ASSERT_FALSE(Output().empty());
   WriteFile(folder_ / "out/notes.txt", "the user's");
   job_.set_state(v1::CompressionJob::CANCELLED);

@@ -88,7 +88,7 @@ class OutputClaimTest : public PublishingTest {
   absl::Status Publish(storage::ObjectStore& store, const Job& job, const Clock& clock = Clock::System()) {
     v1::Report report = report_;
     report.add_warnings("of " + job.job.uid());
-    return CheckpointPublisher(&store, clock, kPatience).Publish(job.job, job.outcomes, {}, &report);
+    return CheckpointPublisher(&store, clock, kPatience).Publish(job.job, job.outcomes, {}, {}, &report);
   }
 
   void Sweep(Job& job, const absl::Status& ended) {

@@ -1,6 +1,5 @@
 #pragma once
 
-#include <cstdio>
 #include <filesystem>
 #include <memory>
 #include <set>
@@ -8,13 +7,12 @@
 #include <vector>
 
 #include "compress/base/error.h"
-#include "compress/checkpoint/compressed_tensors.h"
 #include "compress/recipe/recipe.h"
 #include "gtest/gtest.h"
 #include "nlohmann/json.hpp"
 #include "server/assembly/checkpoint_publisher.h"
-#include "server/assembly/expected_tensors.h"
 #include "server/fleet/staging.h"
+#include "tests/unit/server/assembly/testing_shards.h"
 #include "tests/unit/server/assembly/testing_tiny_model.h"
 
 namespace calipress::assembly {
@@ -46,50 +44,17 @@ class PublishingTest : public ::testing::Test {
     *job_.mutable_recipe() = recipe::Resolve(*recipe, testing::TinySpec());
   }
 
-  // The tensors of the finished checkpoint, in the order of the model.
-  std::vector<checkpoint::TensorPlan> Plan() const {
-    std::vector<checkpoint::TensorPlan> plan;
-    std::set<std::string> quantized;
-    for (const auto& module : LinearsOf(job_.recipe(), testing::TinySpec()).quantized) quantized.insert(module.module);
-    for (const auto& tensor : testing::TinyTensors()) {
-      const std::string module = tensor.name.substr(0, tensor.name.rfind('.'));
-      if (!quantized.contains(module)) {
-        plan.push_back(tensor);
-        continue;
-      }
-      for (auto& packed : checkpoint::PackedLinearPlan(module, tensor.shape[0], tensor.shape[1],
-                                                       recipe::SchemeOf(job_.recipe().steps(0)), tensor.dtype)) {
-        plan.push_back(packed);
-      }
-    }
-    return plan;
-  }
+  std::vector<checkpoint::TensorPlan> Plan() const { return testing::CheckpointPlan(job_.recipe()); }
 
   // Writes `count` shards, and tells of them as two ranks would.
   void Stage(int count, int attempt = 2) {
-    const auto plan = Plan();
-    outcomes_.assign(2, {});
-    for (int i = 0; i < count; ++i) {
-      char name[64] = "model.safetensors";
-      if (count > 1) std::snprintf(name, sizeof(name), "model-%05d-of-%05d.safetensors", i + 1, count);
-      const size_t begin = plan.size() * i / count;
-      const size_t end = plan.size() * (i + 1) / count;
-      const std::vector<checkpoint::TensorPlan> part(plan.begin() + begin, plan.begin() + end);
-      auto* shard = outcomes_[i % 2].add_shards();
-      shard->set_file(name);
-      shard->set_uri(storage::JoinUri(fleet::AttemptStaging(job_, attempt), name));
-      shard->set_bytes(testing::WriteTensors(*store_, shard->uri(), part));
-      for (const auto& tensor : part) {
-        shard->add_tensors(tensor.name);
-        shard->set_tensor_bytes(shard->tensor_bytes() + checkpoint::TensorBytes(tensor));
-      }
-    }
+    outcomes_ = testing::StageShards(*store_, job_.recipe(), fleet::AttemptStaging(job_, attempt), count);
     // Made by the first attempt, used by the second.
     WriteFile(fleet::CalibrationIdsUri(job_, 1), "ids");
     WriteFile(storage::JoinUri(fleet::AttemptStaging(job_, 1), "block-00000.safetensors"), "left over");
   }
 
-  absl::Status Publish() { return publisher_.Publish(job_, outcomes_, {}, &report_); }
+  absl::Status Publish() { return publisher_.Publish(job_, outcomes_, {}, {}, &report_); }
 
   std::set<std::string> Output() const {
     std::set<std::string> names;

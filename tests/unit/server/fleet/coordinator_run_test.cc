@@ -185,6 +185,62 @@ TEST_F(CoordinatorRun, ALostWorkersBlocksAreKeptAndTheJobGoesOnWithTheOneLeft) {
   EXPECT_EQ(publisher.calls[0].report.phases(1).seconds(), 7);  // both attempts
 }
 
+TEST_F(CoordinatorRun, RunsThatAStudyKeepsAreWrittenOnce) {
+  Submission submission = Request("a");
+  v1::Recipe& recipe = *submission.job.mutable_recipe();
+  recipe.Clear();
+  for (const char* method : {"gptq", "rtn"}) recipe.mutable_study()->add_methods()->set_name(method);
+  recipe.mutable_study()->add_sources()->set_name("web");
+  recipe.mutable_study()->set_draws(1);
+  recipe.mutable_study()->add_keep("best-of-each-method");
+  ASSERT_TRUE(coordinator->Submit(submission).ok());
+  StartTwo();
+  EXPECT_EQ(w1.assignment().shared_staging_uri(), "/out/a/_calipress/" + Get("a").uid());
+  for (FakeWorker* worker : {&w1, &w2}) {
+    for (int run = 0; run < 2; ++run) {
+      auto* finished = worker->stage().add_finished_runs();
+      finished->set_index(run);
+      finished->mutable_report()->set_name(run == 0 ? "gptq/web/0" : "rtn/web/0");
+    }
+    worker->Phase("keep", 0.1);
+    // Both wrote the first run, one of them the second as well.
+    worker->stage().add_kept_runs()->set_index(0);
+    worker->stage().mutable_kept_runs(0)->set_attempt(77);
+    EXPECT_TRUE(worker->Sync().ok());
+  }
+  w1.stage().add_kept_runs()->set_index(1);
+  EXPECT_TRUE(w1.Sync().ok());
+  // A restart knows it too.
+  StartCoordinator();
+  EXPECT_TRUE(w1.Sync().ok());
+  for (int second = 0; second < 20; ++second) {
+    Pass(1);
+    ASSERT_TRUE(w1.Sync().ok());
+  }
+  w1.GoIdle();
+  Pass(5.1);
+  ASSERT_TRUE(w1.TakeUp());
+  ASSERT_EQ(w1.assignment().attempt(), 2);
+  ASSERT_EQ(w1.assignment().kept_runs_size(), 1);
+  EXPECT_EQ(w1.assignment().kept_runs(0).index(), 0);
+  EXPECT_EQ(w1.assignment().kept_runs(0).attempt(), 1);
+  EXPECT_EQ(w1.assignment().kept_runs(0).world_size(), 2);
+  w1.stage().add_kept_runs()->set_index(1);
+  for (const char* run : {"gptq/web/0", "rtn/web/0"}) w1.stage().mutable_outcome()->add_kept_runs(run);
+  w1.End(absl::OkStatus());
+  coordinator->RunPublishing();
+  ASSERT_EQ(publisher.calls.size(), 1u);
+  const auto& kept = publisher.calls[0].kept;
+  ASSERT_EQ(kept.size(), 2u);
+  EXPECT_EQ(kept[1].index(), 1);
+  EXPECT_EQ(kept[1].attempt(), 2);
+  EXPECT_EQ(kept[1].world_size(), 1);
+  const v1::StudyReport& study = publisher.calls[0].report.study();
+  EXPECT_THAT(study.kept(), ElementsAre("gptq/web/0", "rtn/web/0"));
+  ASSERT_EQ(study.runs_size(), 2);
+  EXPECT_EQ(study.runs(1).checkpoint(), "runs/rtn-web-0");
+}
+
 TEST_F(CoordinatorRun, ProgressNeverFallsWithinAnAttempt) {
   Submit("a");
   StartTwo();
@@ -259,6 +315,36 @@ TEST_F(CoordinatorRun, AFailedSweepIsTriedAgainAfterAPauseUpToABound) {
   }
   EXPECT_EQ(static_cast<int>(publisher.swept.size()), options.sweep_tries);
   EXPECT_EQ(store->LoadUnswept()->size(), 1u) << "a restart sweeps again";
+}
+
+// A study that fails at its end, or is cancelled: what its runs measured stays.
+TEST_F(CoordinatorRun, AStudysRunsOutliveIt) {
+  for (const bool cancel : {false, true}) {
+    const std::string id = cancel ? "cancelled" : "failed";
+    Submission study = Request(id, 1);
+    study.job.mutable_recipe()->clear_steps();
+    auto* method = study.job.mutable_recipe()->mutable_study()->add_methods();
+    method->set_name("rtn");
+    method->add_steps()->mutable_rtn();
+    ASSERT_TRUE(coordinator->Submit(study).ok());
+    ASSERT_TRUE(w1.TakeUp());
+    auto* run = w1.stage().add_finished_runs();
+    run->mutable_report()->set_name("rtn/web/0");
+    run->mutable_report()->add_evaluations()->set_perplexity(12.5);
+    w1.Phase("study", 0.5);
+    if (cancel) {
+      ASSERT_TRUE(coordinator->Cancel("compressionJobs/" + id, Get(id).etag()).ok());
+      w1.End(absl::CancelledError("stopped"));
+    } else {
+      w1.End(UserError(reason::kStorageFull, "no space is left"));
+    }
+    w1.GoIdle();
+    const v1::CompressionJob job = Get(id);
+    EXPECT_EQ(job.state(), cancel ? v1::CompressionJob::CANCELLED : v1::CompressionJob::FAILED);
+    ASSERT_EQ(job.report().study().runs_size(), 1) << id;
+    EXPECT_EQ(job.report().study().runs(0).evaluations(0).perplexity(), 12.5);
+    EXPECT_EQ(job.report().study().statistics_size(), 2);
+  }
 }
 
 TEST_F(CoordinatorRun, EnvironmentFailuresAreTriedAgainUpToABound) {

@@ -69,6 +69,20 @@ TEST(Progress, LayerRatiosCountWhereAStepHasThem) {
   EXPECT_TRUE(PastPreparation({{&ratios, 1}}));
 }
 
+TEST(Progress, AStudyIsItsRunsAndThoseItKeeps) {
+  v1::CompressionJob job;
+  job.set_output("/out");
+  job.mutable_recipe()->mutable_evaluation()->add_perplexity();
+  job.mutable_recipe()->mutable_study()->add_keep("none");
+  const auto study = Stage("study", 0.5);
+  EXPECT_NEAR(CombineProgress(job, {{&study, 1}}, 0).fraction(), 50 / 101.0, 1e-9);
+  job.mutable_recipe()->mutable_study()->set_keep(0, "best");
+  EXPECT_NEAR(CombineProgress(job, {{&study, 1}}, 0).fraction(), 50 / 151.0, 1e-9);
+  const auto keep = Stage("keep", 0.5, {"study"});
+  EXPECT_NEAR(CombineProgress(job, {{&keep, 1}}, 0).fraction(), 125 / 151.0, 1e-9);
+  EXPECT_EQ(CombineProgress(job, {{&keep, 1}}, 0).phase(), "keep");
+}
+
 TEST(Progress, OnlyPublishingIsLeftWhenEveryRankIsDone) {
   worker::v1::StageState done;
   done.mutable_outcome()->mutable_status();

@@ -31,11 +31,13 @@ class ScriptedPublisher : public Publisher {
     v1::CompressionJob job;
     std::vector<worker::v1::StageOutcome> outcomes;
     std::vector<worker::v1::FinishedBlock> blocks;
+    std::vector<worker::v1::KeptRun> kept;
     v1::Report report;
   };
   absl::Status Publish(const v1::CompressionJob& job, const std::vector<worker::v1::StageOutcome>& outcomes,
-                       const std::vector<worker::v1::FinishedBlock>& blocks, v1::Report* report) override {
-    calls.push_back({job, outcomes, blocks, *report});
+                       const std::vector<worker::v1::FinishedBlock>& blocks,
+                       const std::vector<worker::v1::KeptRun>& kept, v1::Report* report) override {
+    calls.push_back({job, outcomes, blocks, kept, *report});
     if (on_publish) on_publish();
     if (!failures.empty()) {
       const absl::Status failure = failures.front();
