@@ -158,11 +158,13 @@ absl::Status BlockSolver::RunStep(int step, int input, std::vector<Work>& works)
     Work& work = *owners[i];
     method::LinearResult& result = results[i];
     work.methods.push_back(result.method);
-    if (!result.warning.empty()) {
+    // Replicas have all results each, and one tells of them.
+    const bool tells = context_.Writes(block_.index());
+    if (!result.warning.empty() && tells) {
       LogWarning(result.warning, {{"module", work.task.module}});
       context_.outcome.add_warnings(work.task.module + ": " + result.warning);
     }
-    if (wants) CountDampingRetries(result, AskedDamping(context_.recipe().steps(step)));
+    if (wants && tells) CountDampingRetries(result, AskedDamping(context_.recipe().steps(step)));
     work.task.weight = result.weight;
     if (!result.pruned.defined()) result.pruned = work.task.pruned;
     work.task.pruned = result.pruned;

@@ -6,10 +6,23 @@
 #include "compress/engine/compress_phase.h"
 #include "compress/engine/evaluate_phase.h"
 #include "compress/engine/layer_ratios_phase.h"
+#include "compress/recipe/few_tokens.h"
 #include "compress/recipe/owl.h"
 #include "compress/recipe/recipe.h"
 
 namespace calipress::engine {
+
+namespace {
+
+void WarnOfFewTokens(StageContext& context, const SharedTokens& tokens) {
+  if (!context.leader()) return;
+  const int64_t count = tokens.all_sequences * tokens.batches.length;
+  if (const auto warning = recipe::FewTokensWarning(context.recipe(), context.spec(), count)) {
+    context.outcome.add_warnings(*warning);
+  }
+}
+
+}  // namespace
 
 bool NeedsTokens(const StageContext& context, const StepMethods& methods) {
   return methods.NeedsStatistics() || context.recipe().output().imatrix() || recipe::HasOwl(context.recipe());
@@ -55,7 +68,10 @@ absl::Status RunRecipe(StageContext& context) {
     const std::string& staging = context.assignment.staging_uri();
     CalibrationPlace place;
     if (!staging.empty()) place = {storage::JoinUri(staging, kCalibrationIdsFile), kCalibrationIdsFile};
-    if (NeedsTokens(context, methods)) CALIPRESS_RETURN_IF_ERROR(TokensPhase(context, place, &tokens));
+    if (NeedsTokens(context, methods)) {
+      CALIPRESS_RETURN_IF_ERROR(TokensPhase(context, place, &tokens));
+      WarnOfFewTokens(context, tokens);
+    }
     CALIPRESS_RETURN_IF_ERROR(RatiosPhase(context, tokens, &methods));
     CALIPRESS_RETURN_IF_ERROR(BlocksPhase(context, methods, tokens));
     // Replicas evaluate blocks that others have written.

@@ -18,11 +18,28 @@ struct Stored {
   std::map<int64_t, std::map<int64_t, std::string>> split_inputs;
   // Outputs (by size, one name of each) of linears in blocks, which are split too.
   std::map<int64_t, std::string> block_outputs;
+  // A linear whose blocks' shape does not show in the shape of its scales; one that is merged with others, and ends
+  // within a block.
+  std::string unclear_blocks, merged_blocks;
   bool three_bits = false, spqr = false, quantized = false, pruned = false;
   bool asymmetric_inputs = false;  // zero points in weights whose inputs are quantized
   bool wide_codes = false;         // 4-bit codes in 8 bits
   bool dropped_activations = false;
 };
+
+// `blocks` of 128 x 128.
+void CollectBlocks(const arch::LinearSpec& linear, Stored* stored) {
+  const bool cut = linear.out % checkpoint::kBlockSize != 0;
+  const bool one_column = linear.in == checkpoint::kBlockSize;
+  if (linear.out > checkpoint::kBlockSize && (cut || one_column) && stored->unclear_blocks.empty()) {
+    stored->unclear_blocks = linear.module;
+  }
+  const bool merged = linear.role == arch::Role::kQuery || linear.role == arch::Role::kKey ||
+                      linear.role == arch::Role::kGate;  // the last of those merged may end anywhere
+  if (cut && merged && stored->merged_blocks.empty()) {
+    stored->merged_blocks = absl::StrCat("the ", linear.out, " outputs of ", linear.module);
+  }
+}
 
 Stored Collect(const v1::Recipe& recipe, const arch::ArchSpec& spec) {
   Stored stored;
@@ -49,6 +66,7 @@ Stored Collect(const v1::Recipe& recipe, const arch::ArchSpec& spec) {
       stored.asymmetric_inputs |= !scheme.Packed() && !scheme.symmetric;
       stored.wide_codes |= !scheme.Packed() && scheme.bits < 8;
       const bool blocks = scheme.strategy == checkpoint::Strategy::kBlock;
+      if (blocks) CollectBlocks(linear, &stored);
       if (scheme.strategy != checkpoint::Strategy::kGroup && !blocks) continue;
       if (blocks && linear.role != arch::Role::kOutput && linear.role != arch::Role::kDown) {
         stored.block_outputs.try_emplace(linear.out, linear.module);
@@ -130,6 +148,16 @@ std::vector<std::string> LoaderWarnings(const v1::Recipe& recipe, const arch::Ar
     warnings.push_back(
         "3 bits are packed as compressed-tensors 0.18.0 and later read them; 0.17.0 and earlier (and transformers with "
         "them) fail or read other weights. 2, 4 and 8 bits are read by all");
+  }
+  if (!stored.unclear_blocks.empty()) {
+    warnings.push_back(
+        absl::StrCat("compressed-tensors 0.18.0 and earlier (and transformers with them) guess the blocks of ",
+                     stored.unclear_blocks,
+                     " from the shape of its scales, and fail or read other weights; 0.19.0 and later read them"));
+  }
+  if (!stored.merged_blocks.empty()) {
+    warnings.push_back(absl::StrCat("vLLM refuses blocks of 128 x 128 that cut ", stored.merged_blocks,
+                                    ", which it merges with others. Choose strategy: channel for it"));
   }
   if (stored.asymmetric_inputs) {
     warnings.push_back(

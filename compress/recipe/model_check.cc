@@ -57,6 +57,7 @@ class ModelCheck {
       CheckGroups(i, step, /*clean=*/violations_.size() == before);
       CheckBlocks(i, step);
       CheckRuns(i, step);
+      CheckRunsInGroups(i, step);
       CheckPrunedSpqr(i, step);
       CheckSmoothed(i, step);
       CheckJoint(i, step);
@@ -234,6 +235,28 @@ class ModelCheck {
     Refuse(absl::StrCat(path, ".", MethodName(recipe_.steps(index)), ".pattern"),
            absl::StrCat("runs of ", pattern->of, " do not divide the ", refused[0]->in, " inputs of ",
                         refused[0]->module, AndMore(refused.size() - 1), "; choose an M that does, or ignore these"));
+  }
+
+  // Groups hold whole runs of the pattern that a linear was pruned by: what a group's scale, and the compensation of
+  // its columns, is about does not end within a run.
+  void CheckRunsInGroups(int index, const std::string& path) {
+    const v1::Step& own = recipe_.steps(index);
+    if (!Quantizes(own) || own.has_spqr()) return;
+    const checkpoint::QuantizationScheme scheme = SchemeOf(own);
+    if (scheme.Normalized().strategy != checkpoint::Strategy::kGroup) return;
+    for (const auto& [module, steps] : steps_of_) {
+      if (std::find(steps.begin(), steps.end(), index) == steps.end()) continue;
+      for (const int step : steps) {
+        const std::string pattern = PatternOf(recipe_.steps(step));
+        const auto runs = ParseNOfM(pattern);
+        if (!runs || scheme.group_size % runs->of == 0) continue;
+        return Refuse(
+            absl::StrCat(path, ".", MethodName(own), own.has_sparsegpt() ? ".quantize" : "", ".group_size"),
+            absl::StrCat("groups of ", scheme.group_size, " columns cut the runs of ", runs->of, " that steps[", step,
+                         "] (", MethodName(recipe_.steps(step)), " ", pattern, ") prunes ", module,
+                         " by; give a multiple of ", runs->of, ", or -1 for one scale per output channel"));
+      }
+    }
   }
 
   // Loaders fuse q, k, v into one linear, and gate, up: one scheme or dense together.

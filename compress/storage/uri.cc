@@ -167,6 +167,17 @@ std::string ParentPath(const std::string& path) {
   return slash == 0 ? "/" : path.substr(0, slash);
 }
 
+std::string FolderKey(std::string_view uri) {
+  std::string scheme = UriScheme(uri);
+  std::string path(uri);
+  if (const auto location = ParseUri(uri); location.ok()) {
+    path = scheme == "file" ? location->path : absl::StrCat(location->authority, "/", location->path);
+  }
+  std::string normal = std::filesystem::path(path).lexically_normal().string();
+  while (!normal.empty() && normal.back() == '/') normal.pop_back();
+  return scheme + "://" + normal + "/";
+}
+
 std::string PartialPath(const std::string& path) {
   const size_t name = path.rfind('/') + 1;  // npos + 1 == 0
   // Names may have 255 bytes; the random part keeps two writers of one name apart.

@@ -21,6 +21,10 @@ struct Location {
 // INVALID_REQUEST where CheckUri would say so.
 absl::StatusOr<Location> ParseUri(std::string_view uri);
 
+// A folder's URI in one spelling, with a slash at its end, for comparisons: "file:///a//b/../c/" and "/a/c" are one
+// folder. By the text alone: links are not followed.
+std::string FolderKey(std::string_view uri);
+
 // A name that a reader never lists: what a local or rewriting writer fills before Close. Beside `path`.
 std::string PartialPath(const std::string& path);
 bool IsPartialPath(std::string_view path);

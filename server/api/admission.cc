@@ -1,7 +1,6 @@
 #include "server/api/admission.h"
 
 #include <algorithm>
-#include <filesystem>
 #include <string_view>
 #include <utility>
 
@@ -12,10 +11,12 @@
 #include "compress/calibration/instructions_source.h"
 #include "compress/calibration/token_ids_source.h"
 #include "compress/recipe/calibration_plan.h"
+#include "compress/recipe/few_tokens.h"
 #include "compress/recipe/loader_warnings.h"
 #include "compress/recipe/recipe.h"
 #include "compress/recipe/study.h"
 #include "compress/recipe/unused_calibration.h"
+#include "compress/storage/uri.h"
 #include "server/api/estimate.h"
 #include "server/api/request_checks.h"
 #include "server/api/source_model.h"
@@ -29,27 +30,16 @@ bool UsesText(const v1::Recipe& recipe) {
   return recipe::Evaluates(recipe) || recipe::NeedsTokenizer(recipe.calibration());
 }
 
-// A folder's URI in one spelling, with a slash at its end: "file:///a//b/../c/" and "/a/c" are one folder.
-std::string Folder(std::string_view uri) {
-  std::string scheme = storage::UriScheme(uri);
-  const size_t start = uri.find("://");
-  std::string_view path = start == std::string_view::npos ? uri : uri.substr(start + 3);
-  if (scheme != "file") path = path.substr(0, path.find('?'));
-  std::string normal = std::filesystem::path(std::string(path)).lexically_normal().string();
-  while (!normal.empty() && normal.back() == '/') normal.pop_back();
-  return scheme + "://" + normal + "/";
-}
-
 // The object's path below the folder. The store lists them as the folder was spelled.
 std::string Below(const std::string& folder_uri, const std::string& uri) {
-  const std::string folder = Folder(folder_uri);
-  const std::string object = Folder(uri);
+  const std::string folder = storage::FolderKey(folder_uri);
+  const std::string object = storage::FolderKey(uri);
   return object.starts_with(folder) ? object.substr(folder.size()) : object;
 }
 
 absl::Status CheckOutput(storage::ObjectStore& store, const v1::CompressionJob& job) {
   const std::string& output = job.output();
-  if (Folder(output).starts_with(Folder(job.model()))) {
+  if (storage::FolderKey(output).starts_with(storage::FolderKey(job.model()))) {
     return ViolationsError(reason::kInvalidRequest, {{"output", "lies in the model's own folder; give another one"}});
   }
   auto info = store.Stat(output);
@@ -216,16 +206,21 @@ absl::StatusOr<v1::CompressionJob> Admission::Admit(const v1::CompressionJob& jo
     if (source->has_self_generated()) written.push_back(field);
   }
   CALIPRESS_RETURN_IF_ERROR(CheckTextBegins(store_, job.model(), model.spec, written));
+  std::vector<std::string> few;
   for (const v1::CompressionJob& part : parts) {
     CALIPRESS_RETURN_IF_ERROR(CheckFits(part, model, workers));
     CALIPRESS_ASSIGN_OR_RETURN(const InputSizes sizes, CalibrationSizes(store_, part.recipe().calibration()));
     AddEstimate(EstimateJob(part, model, sizes), admitted.mutable_estimate());
+    if (auto warning = recipe::FewTokensWarning(part.recipe(), model.spec, sizes.calibration_tokens)) {
+      if (std::find(few.begin(), few.end(), *warning) == few.end()) few.push_back(*std::move(warning));
+    }
   }
   if (admitted.recipe().has_study()) {
     // As many as the largest of the runs.
     const int64_t kept = recipe::MostKept(admitted.recipe().study());
     admitted.mutable_estimate()->set_output_bytes(kept * admitted.estimate().output_bytes());
   }
+  for (std::string& warning : few) admitted.mutable_estimate()->add_warnings(std::move(warning));
   for (std::string& warning : recipe::LoaderWarnings(admitted.recipe(), model.spec)) {
     admitted.mutable_estimate()->add_warnings(std::move(warning));
   }

@@ -23,6 +23,8 @@ constexpr size_t kLongestToken = 1024;
 constexpr int kMostLabels = 64;
 constexpr int kMostWorkers = 1024;
 constexpr size_t kLargestRecipe = 256 << 10;
+// S3 copies objects of up to 5 GiB in one request, and Arrow does not copy by parts. The rest is room for the header.
+constexpr int64_t kLargestS3Shard = 5'000'000'000;
 
 bool IsLower(char c) { return c >= 'a' && c <= 'z'; }
 bool IsDigit(char c) { return c >= '0' && c <= '9'; }
@@ -131,6 +133,11 @@ std::vector<FieldViolation> CheckRecipe(const v1::CompressionJob& job) {
     return {{"recipe", absl::StrCat("has ", job.recipe().ByteSizeLong(), " bytes; at most ", kLargestRecipe)}};
   }
   std::vector<FieldViolation> violations = recipe::Validate(job.recipe(), !job.output().empty(), "recipe");
+  if (storage::UriScheme(job.output()) == "s3" && job.recipe().output().max_shard_bytes() > kLargestS3Shard) {
+    violations.push_back({"recipe.output.max_shard_bytes",
+                          absl::StrCat("is ", job.recipe().output().max_shard_bytes(), "; shards are moved on s3:// ",
+                                       "by one copy each, which S3 does up to 5 GiB: give at most ", kLargestS3Shard)});
+  }
   for (const RecipeUri& uri : UrisOf(job.recipe())) {
     // An empty one is Validate's to report.
     if (!uri.uri.empty()) CheckUri(uri.field, uri.uri, &violations);

@@ -6,7 +6,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "compress/base/error.h"
-#include "compress/base/log.h"
 #include "compress/base/status_macros.h"
 #include "compress/checkpoint/safetensors.h"
 #include "server/assembly/checkpoint_design.h"
@@ -36,10 +35,12 @@ absl::StatusOr<Checkpoint> OwnCheckpoint(storage::ObjectStore& store, const v1::
   return DesignCheckpoint(store, fleet::StagingRoot(job), alone, /*folder=*/"", report, std::move(parts));
 }
 
-absl::Status SweepOutput(storage::ObjectStore& store, const v1::CompressionJob& job) {
+absl::Status SweepOutput(storage::ObjectStore& store, const v1::CompressionJob& job, OutputClaim claim) {
   const bool succeeded = job.state() == v1::CompressionJob::SUCCEEDED;
-  if (!succeeded) CALIPRESS_RETURN_IF_ERROR(TakeBack(store, job));
+  if (!succeeded) CALIPRESS_RETURN_IF_ERROR(TakeBack(store, job, claim));
   CALIPRESS_RETURN_IF_ERROR(store.DeleteFolder(fleet::StagingRoot(job)));
+  // After the staging folder: a claim without one is stale.
+  CALIPRESS_RETURN_IF_ERROR(claim.Remove());
   CALIPRESS_RETURN_IF_ERROR(DeleteIfEmpty(store, storage::JoinUri(job.output(), "_calipress")));
   return succeeded ? absl::OkStatus() : DeleteIfEmpty(store, job.output());
 }
@@ -62,17 +63,12 @@ absl::Status CheckpointPublisher::Publish(const v1::CompressionJob& job,
   }
   CALIPRESS_ASSIGN_OR_RETURN(publication.tables, StudyFiles(job, *report));
   publication.sets = CalibrationSets(job, *report);
-  return Put(store_, publication, report);
+  OutputClaim claim(store_, job, clock_, patience_);
+  return Put(store_, publication, claim, report);
 }
 
-void CheckpointPublisher::Sweep(const v1::CompressionJob& job) {
-  if (job.output().empty()) return;
-  const absl::Status status = SweepOutput(store_, job);
-  if (status.ok()) return;
-  LogWarning("a job's staging folder could not be removed", {{"job", job.name()},
-                                                             {"folder", storage::RedactUri(fleet::StagingRoot(job))},
-                                                             {"reason", ErrorReason(status)},
-                                                             {"error", std::string(status.message())}});
+absl::Status CheckpointPublisher::Sweep(const v1::CompressionJob& job) {
+  return job.output().empty() ? absl::OkStatus() : SweepOutput(store_, job, {store_, job, clock_, patience_});
 }
 
 }  // namespace calipress::assembly

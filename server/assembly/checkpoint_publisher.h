@@ -3,7 +3,9 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "compress/base/clock.h"
 #include "compress/storage/object_store.h"
+#include "server/assembly/output_claim.h"
 #include "server/fleet/publisher.h"
 
 namespace calipress::assembly {
@@ -20,22 +22,28 @@ namespace calipress::assembly {
 // several has them at the root, and each checkpoint whole in a folder of runs/.
 //
 // A loader starts at config.json, so that it finds a whole checkpoint or none. Weights are moved, never read.
-// Thread-safe as far as the store is; `store` outlives it.
+// Of several jobs that publish into one output at once, also of different coordinators, one succeeds (OutputClaim).
+// Thread-safe as far as the store is; `store` and `clock` outlive it.
 class CheckpointPublisher : public fleet::Publisher {
  public:
-  explicit CheckpointPublisher(storage::ObjectStore* store) : store_(*store) {}
+  explicit CheckpointPublisher(storage::ObjectStore* store, const Clock& clock = Clock::System(),
+                               OutputClaim::Patience patience = {})
+      : store_(*store), clock_(clock), patience_(patience) {}
 
-  // OUTPUT_EXISTS where files that are not this job's lie in the output: weights, or one of the names above.
+  // OUTPUT_EXISTS where files that are not this job's lie in the output (weights, or one of the names above), or where
+  // another job publishes there.
   absl::Status Publish(const v1::CompressionJob& job, const std::vector<worker::v1::StageOutcome>& outcomes,
                        const std::vector<worker::v1::FinishedBlock>& blocks,
                        const std::vector<worker::v1::KeptRun>& kept, v1::Report* report) override;
 
   // Of a job that did not succeed also what a publication cut short has moved already, and the output's folder where it
   // is empty then.
-  void Sweep(const v1::CompressionJob& job) override;
+  absl::Status Sweep(const v1::CompressionJob& job) override;
 
  private:
   storage::ObjectStore& store_;
+  const Clock& clock_;
+  const OutputClaim::Patience patience_;
 };
 
 }  // namespace calipress::assembly

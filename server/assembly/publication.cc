@@ -65,7 +65,8 @@ absl::Status MoveOnce(storage::ObjectStore& store, const std::string& staged, co
   return moved
              ? absl::OkStatus()
              : EnvironmentError(reason::kStorageUnavailable,
-                                absl::StrCat(storage::RedactUri(staged), " is gone; another attempt writes it again"));
+                                absl::StrCat(storage::RedactUri(staged), ", which the job wrote, is gone, and is not ",
+                                             "in the output either; submit the job again"));
 }
 
 absl::Status WriteReport(storage::ObjectStore& store, const v1::CompressionJob& job, const v1::Report& report) {
@@ -96,11 +97,12 @@ absl::Status WriteBesides(storage::ObjectStore& store, const Checkpoint& checkpo
 }
 
 absl::Status PutCheckpoint(storage::ObjectStore& store, const Publication& publication, const Checkpoint& checkpoint,
-                           const std::vector<ShardPlace>& places) {
+                           const std::vector<ShardPlace>& places, OutputClaim& claim) {
   const std::string& output = checkpoint.job.output();
   for (size_t i = 0; i < checkpoint.shards.size(); ++i) {
     if (places[i] == ShardPlace::kPublished) continue;
     const auto& shard = checkpoint.shards[i];
+    CALIPRESS_RETURN_IF_ERROR(claim.Keep());
     CALIPRESS_RETURN_IF_ERROR(MoveOver(store, shard.uri(), storage::JoinUri(output, shard.file())));
   }
   CALIPRESS_RETURN_IF_ERROR(WriteBesides(store, checkpoint));
@@ -109,33 +111,33 @@ absl::Status PutCheckpoint(storage::ObjectStore& store, const Publication& publi
   own.erase(checkpoint.Below(kConfigFile));
   if (!checkpoint.index) own.erase(checkpoint.Below(kIndexFile));
   CALIPRESS_RETURN_IF_ERROR(CheckForeign(store, publication, own));
+  CALIPRESS_RETURN_IF_ERROR(claim.Confirm());
   return store.WriteAll(storage::JoinUri(output, kConfigFile), checkpoint.config);
 }
 
 // Whether the checkpoint's config.json is there: then all of it is.
 absl::StatusOr<bool> IsWhole(storage::ObjectStore& store, const Publication& publication, const Checkpoint& checkpoint,
-                             bool has_marker) {
+                             bool begun) {
   auto present = store.ReadAll(storage::JoinUri(checkpoint.job.output(), kConfigFile), kLargestConfig);
   if (absl::IsNotFound(present.status())) return false;
   if (!present.ok()) return present.status();
-  if (has_marker && *present == checkpoint.config) return true;
+  if (begun && *present == checkpoint.config) return true;
   return OutputExists(publication.job, checkpoint.Below(kConfigFile));
 }
 
 // True where a publication of this job has finished, and its end was not recorded. The report is then the one that was
 // published.
-absl::StatusOr<bool> AlreadyPut(storage::ObjectStore& store, const Publication& publication, bool has_marker,
+absl::StatusOr<bool> AlreadyPut(storage::ObjectStore& store, const Publication& publication, bool begun,
                                 v1::Report* report) {
   if (publication.IsCheckpoint()) {
-    CALIPRESS_ASSIGN_OR_RETURN(const bool whole,
-                               IsWhole(store, publication, publication.checkpoints.front(), has_marker));
+    CALIPRESS_ASSIGN_OR_RETURN(const bool whole, IsWhole(store, publication, publication.checkpoints.front(), begun));
     if (!whole) return false;
   }
   auto json = store.ReadAll(storage::JoinUri(publication.job.output(), kReportFile), kLargestReport);
   if (absl::IsNotFound(json.status()) && !publication.IsCheckpoint()) return false;
   if (!json.ok()) return json.status();
   v1::Report published;
-  if (!has_marker || !google::protobuf::util::JsonStringToMessage(*json, &published).ok()) {
+  if (!begun || !google::protobuf::util::JsonStringToMessage(*json, &published).ok()) {
     return OutputExists(publication.job, kReportFile);
   }
   *report = published;
@@ -159,12 +161,16 @@ std::set<std::string> Publication::Files() const {
   return files;
 }
 
-absl::Status Put(storage::ObjectStore& store, const Publication& publication, v1::Report* report) {
+absl::Status Put(storage::ObjectStore& store, const Publication& publication, OutputClaim& claim, v1::Report* report) {
   const v1::CompressionJob& job = publication.job;
   const std::string root = fleet::StagingRoot(job);
   CALIPRESS_ASSIGN_OR_RETURN(const auto marker, checkpoint::ReadMarker(store, root));
-  CALIPRESS_ASSIGN_OR_RETURN(const bool published, AlreadyPut(store, publication, marker.has_value(), report));
+  CALIPRESS_ASSIGN_OR_RETURN(const bool claimed, claim.IsThere());
+  // Two jobs of one recipe write the same config.json: the claim tells them apart.
+  const bool begun = marker.has_value();
+  CALIPRESS_ASSIGN_OR_RETURN(const bool published, AlreadyPut(store, publication, begun && claimed, report));
   if (published) return absl::OkStatus();
+  CALIPRESS_RETURN_IF_ERROR(claim.Take(begun));
   // An earlier try may have put other files there: they stay the job's own.
   const Names earlier = marker ? Names(marker->begin(), marker->end()) : Names();
   CALIPRESS_RETURN_IF_ERROR(CheckForeign(store, publication, earlier));
@@ -175,6 +181,7 @@ absl::Status Put(storage::ObjectStore& store, const Publication& publication, v1
   }
   Names files = publication.Files();
   files.insert(earlier.begin(), earlier.end());
+  CALIPRESS_RETURN_IF_ERROR(claim.RemoveStale());
   if (files != earlier) {
     CALIPRESS_RETURN_IF_ERROR(checkpoint::WriteMarker(store, root, {files.begin(), files.end()}));
   }
@@ -186,8 +193,8 @@ absl::Status Put(storage::ObjectStore& store, const Publication& publication, v1
   }
   for (size_t i = 0; i < publication.checkpoints.size(); ++i) {
     const Checkpoint& checkpoint = publication.checkpoints[i];
-    CALIPRESS_ASSIGN_OR_RETURN(const bool whole, IsWhole(store, publication, checkpoint, /*has_marker=*/true));
-    if (!whole) CALIPRESS_RETURN_IF_ERROR(PutCheckpoint(store, publication, checkpoint, places[i]));
+    CALIPRESS_ASSIGN_OR_RETURN(const bool whole, IsWhole(store, publication, checkpoint, /*begun=*/true));
+    if (!whole) CALIPRESS_RETURN_IF_ERROR(PutCheckpoint(store, publication, checkpoint, places[i], claim));
   }
   if (publication.IsCheckpoint()) {
     *report = publication.checkpoints.front().report;
@@ -196,12 +203,14 @@ absl::Status Put(storage::ObjectStore& store, const Publication& publication, v1
   Names own = publication.Files();
   own.erase(kReportFile);
   CALIPRESS_RETURN_IF_ERROR(CheckForeign(store, publication, own));
+  CALIPRESS_RETURN_IF_ERROR(claim.Confirm());
   return WriteReport(store, job, *report);
 }
 
-absl::Status TakeBack(storage::ObjectStore& store, const v1::CompressionJob& job) {
+absl::Status TakeBack(storage::ObjectStore& store, const v1::CompressionJob& job, const OutputClaim& claim) {
   CALIPRESS_ASSIGN_OR_RETURN(auto marker, checkpoint::ReadMarker(store, fleet::StagingRoot(job)));
-  if (!marker) return absl::OkStatus();
+  CALIPRESS_ASSIGN_OR_RETURN(const bool claimed, claim.IsThere());
+  if (!marker || !claimed) return absl::OkStatus();
   const bool has_config = std::find(marker->begin(), marker->end(), kConfigFile) != marker->end();
   const std::string last = storage::JoinUri(job.output(), has_config ? kConfigFile : kReportFile);
   CALIPRESS_ASSIGN_OR_RETURN(const bool whole, store.Exists(last));

@@ -25,7 +25,7 @@ enum class ShardPlace { kStaged, kPublished };
 
 // Finds each shard (staged, or already moved by a publication that was cut short), and checks its size, names and
 // shapes against its safetensors header. A shard that is in neither place or has another size is an environment error:
-// another attempt writes it again.
+// storage may show it at the next try to publish.
 absl::StatusOr<std::vector<ShardPlace>> LocateShards(storage::ObjectStore& store, const std::string& output_uri,
                                                      const Shards& shards,
                                                      const std::map<std::string, std::vector<int64_t>>& expected);

@@ -9,6 +9,7 @@
 #include "compress/base/log.h"
 #include "compress/base/status_macros.h"
 #include "compress/base/thread.h"
+#include "compress/storage/uri.h"
 #include "server/fleet/coordinator_impl.h"
 #include "server/fleet/fleet_metrics.h"
 #include "server/fleet/page_token.h"
@@ -19,13 +20,6 @@ namespace {
 constexpr int kDefaultPage = 50;
 constexpr int kLargestPage = 1000;
 constexpr int kLargestEventPage = 1000;
-
-// Equal for two spellings of one folder, as far as text alone shows.
-std::string FolderKey(std::string_view uri) {
-  if (uri.starts_with("file://")) uri.remove_prefix(7);
-  while (uri.size() > 1 && uri.back() == '/') uri.remove_suffix(1);
-  return std::string(uri);
-}
 
 absl::Status RequestIdReused(std::string_view request_id, const std::string& name) {
   return MakeError(absl::StatusCode::kAlreadyExists, reason::kRequestIdReused, ErrorClass::kUser,
@@ -71,8 +65,8 @@ absl::Status CoordinatorImpl::Restore() {
   CALIPRESS_ASSIGN_OR_RETURN(std::vector<store::ActiveJob> active, store_->LoadActive());
   CALIPRESS_ASSIGN_OR_RETURN(std::vector<v1::CompressionJob> unswept, store_->LoadUnswept());
   CALIPRESS_ASSIGN_OR_RETURN(counts_, store_->CountByState());
-  to_sweep_.assign(unswept.begin(), unswept.end());
   const Clock::SteadyTime now = clock_.Steady();
+  for (v1::CompressionJob& job : unswept) to_sweep_.push_back({std::move(job), 0, now});
   for (store::ActiveJob& stored : active) {
     WorkingJob& working = working_[stored.row.job.uid()];
     working.job = stored.row.job;
@@ -171,8 +165,9 @@ absl::StatusOr<std::optional<v1::CompressionJob>> CoordinatorImpl::FindByRequest
 
 absl::Status CoordinatorImpl::CheckOutputFree(const v1::CompressionJob& job) const {
   if (job.output().empty()) return absl::OkStatus();
+  const std::string output = storage::FolderKey(job.output());
   for (const auto& [uid, working] : working_) {
-    if (HasEnded(working.job.state()) || FolderKey(working.job.output()) != FolderKey(job.output())) continue;
+    if (HasEnded(working.job.state()) || storage::FolderKey(working.job.output()) != output) continue;
     return PreconditionError(reason::kOutputExists, absl::StrCat(working.job.name(),
                                                                  ", which has not ended, writes to the same output; "
                                                                  "choose another output, or cancel that job first"));
@@ -369,7 +364,7 @@ absl::Status CoordinatorImpl::Flush() {
       continue;
     }
     if (working.job.attempt() > 0 && !working.job.output().empty()) {
-      to_sweep_.push_back(working.job);
+      to_sweep_.push_back({working.job, 0, clock_.Steady()});
       wake_.notify_all();
     }
     uid_of_name_.erase(working.job.name());

@@ -35,6 +35,9 @@ struct CoordinatorOptions {
   // Tries of Publisher::Publish after failures of class environment, and the pause before the second (doubled after).
   int publish_tries = 4;
   double publish_retry_seconds = 2;
+  // Tries of Publisher::Sweep in one life of the coordinator (a restart tries again), and the pause likewise.
+  int sweep_tries = 6;
+  double sweep_retry_seconds = 10;
 };
 
 // A request that admission has let through.

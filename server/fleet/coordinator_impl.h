@@ -5,6 +5,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <set>
 #include <string>
 #include <string_view>
@@ -50,6 +51,12 @@ class CoordinatorImpl : public Coordinator {
  private:
   // Holds the lock; after letting it go, tells subscribers what has happened meanwhile.
   class Section;
+  // A job that has ended, whose files are to be swept up.
+  struct DueSweep {
+    v1::CompressionJob job;
+    int tries = 0;
+    Clock::SteadyTime at;
+  };
 
   // --- all below: under the lock ---
   WorkingJob* FindWorking(std::string_view name);
@@ -83,9 +90,12 @@ class CoordinatorImpl : public Coordinator {
 
   // coordinator_publish.cc
   WorkingJob* NextToPublish();
+  // Takes one whose pause is over out of to_sweep_; nothing where there is none.
+  std::optional<DueSweep> TakeDueSweep();
+  bool HasDueSweep() const;
   // Both let the lock go while storage works.
   void PublishOne(std::unique_lock<std::mutex>& lock, WorkingJob& working);
-  void SweepOne(std::unique_lock<std::mutex>& lock);
+  void SweepOne(std::unique_lock<std::mutex>& lock, DueSweep sweep);
   void AfterPublish(WorkingJob& working, const absl::Status& status, const v1::Report& report);
   void RunDue(bool sweep_only);
   void PublishLoop();
@@ -106,7 +116,7 @@ class CoordinatorImpl : public Coordinator {
   std::map<std::string, std::string, std::less<>> uid_of_name_;
   // Names whose subscribers have something to hear.
   std::set<std::string> news_;
-  std::deque<v1::CompressionJob> to_sweep_;
+  std::deque<DueSweep> to_sweep_;
   std::map<std::string, worker::v1::Capabilities> capabilities_;
   std::map<v1::CompressionJob::State, int64_t> counts_;
   int64_t expirations_counted_ = 0;

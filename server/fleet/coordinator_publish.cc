@@ -5,12 +5,23 @@
 #include "absl/strings/str_cat.h"
 #include "compress/base/error.h"
 #include "compress/base/log.h"
+#include "compress/storage/object_store.h"
 #include "server/fleet/coordinator_impl.h"
 #include "server/fleet/fleet_metrics.h"
 #include "server/fleet/report_merge.h"
+#include "server/fleet/staging.h"
 #include "server/fleet/study_runs.h"
 
 namespace calipress::fleet {
+namespace {
+
+// Before the try that follows so many: doubled each time.
+Clock::SteadyTime::duration Pause(double first_seconds, int tries) {
+  const std::chrono::duration<double> pause(first_seconds * (1 << std::min(tries - 1, 6)));
+  return std::chrono::duration_cast<Clock::SteadyTime::duration>(pause);
+}
+
+}  // namespace
 
 WorkingJob* CoordinatorImpl::NextToPublish() {
   for (const scheduler::Job& job : scheduler_.jobs()) {
@@ -70,9 +81,7 @@ void CoordinatorImpl::AfterPublish(WorkingJob& working, const absl::Status& stat
                                    {"reason", ErrorReason(status)},
                                    {"cause", cause}});
   if (again && !cancelling) {
-    const double pause = options_.publish_retry_seconds * (1 << std::min(working.publish_tries - 1, 6));
-    working.publish_at =
-        clock_.Steady() + std::chrono::duration_cast<Clock::SteadyTime::duration>(std::chrono::duration<double>(pause));
+    working.publish_at = clock_.Steady() + Pause(options_.publish_retry_seconds, working.publish_tries);
     working.AddEvent(clock_.Wall(), absl::StrCat("publishing failed, and is tried again: ", cause));
     return;
   }
@@ -87,20 +96,52 @@ void CoordinatorImpl::AfterPublish(WorkingJob& working, const absl::Status& stat
          absl::StrCat("failed: publishing: ", cause));
 }
 
-void CoordinatorImpl::SweepOne(std::unique_lock<std::mutex>& lock) {
-  const v1::CompressionJob job = std::move(to_sweep_.front());
-  to_sweep_.pop_front();
+bool CoordinatorImpl::HasDueSweep() const {
+  const Clock::SteadyTime now = clock_.Steady();
+  return std::any_of(to_sweep_.begin(), to_sweep_.end(), [now](const DueSweep& sweep) { return sweep.at <= now; });
+}
+
+std::optional<CoordinatorImpl::DueSweep> CoordinatorImpl::TakeDueSweep() {
+  const Clock::SteadyTime now = clock_.Steady();
+  // Nothing is waited for once the coordinator stops: everything gets its last try.
+  const auto due = std::find_if(to_sweep_.begin(), to_sweep_.end(),
+                                [&](const DueSweep& sweep) { return stopping_ || sweep.at <= now; });
+  if (due == to_sweep_.end()) return std::nullopt;
+  DueSweep sweep = std::move(*due);
+  to_sweep_.erase(due);
+  return sweep;
+}
+
+void CoordinatorImpl::SweepOne(std::unique_lock<std::mutex>& lock, DueSweep sweep) {
+  const v1::CompressionJob& job = sweep.job;
+  ++sweep.tries;
   lock.unlock();
-  publisher_->Sweep(job);
-  store::JobChange change;
-  change.uid = job.uid();
-  change.needs_sweep = false;
-  const absl::Status written = store_->Apply(change);
-  // A job that was deleted meanwhile needs no mark; after any other failure a restart sweeps again.
-  if (!written.ok() && written.code() != absl::StatusCode::kNotFound) {
-    LogWarning("a sweep could not be noted", {{"job", job.name()}, {"error", std::string(written.message())}});
+  const absl::Status swept = publisher_->Sweep(job);
+  CountSweep(swept.ok());
+  if (swept.ok()) {
+    store::JobChange change;
+    change.uid = job.uid();
+    change.needs_sweep = false;
+    // After a failure here a restart sweeps again.
+    const absl::Status written = store_->Apply(change);
+    if (!written.ok() && written.code() != absl::StatusCode::kNotFound) {
+      LogWarning("a sweep could not be noted", {{"job", job.name()}, {"error", std::string(written.message())}});
+    }
+    lock.lock();
+    return;
   }
   lock.lock();
+  const bool again = sweep.tries < options_.sweep_tries && !stopping_;
+  LogWarning(again ? "a job's files could not be swept up; it is tried again"
+                   : "a job's files could not be swept up; the coordinator's next start tries again",
+             {{"job", job.name()},
+              {"folder", storage::RedactUri(StagingRoot(job))},
+              {"tries", sweep.tries},
+              {"reason", ErrorReason(swept)},
+              {"error", std::string(swept.message())}});
+  if (!again) return;
+  sweep.at = clock_.Steady() + Pause(options_.sweep_retry_seconds, sweep.tries);
+  to_sweep_.push_back(std::move(sweep));
 }
 
 void CoordinatorImpl::RunDue(bool sweep_only) {
@@ -116,8 +157,9 @@ void CoordinatorImpl::RunDue(bool sweep_only) {
         continue;
       }
     }
-    if (to_sweep_.empty()) return;
-    SweepOne(section.lock());
+    std::optional<DueSweep> sweep = TakeDueSweep();
+    if (!sweep) return;
+    SweepOne(section.lock(), *std::move(sweep));
   }
 }
 
@@ -129,7 +171,7 @@ void CoordinatorImpl::PublishLoop() {
       std::unique_lock lock(mutex_);
       // Pauses before another try end unannounced, so it looks again now and then.
       wake_.wait_for(lock, std::chrono::duration<double>(options_.tick_seconds),
-                     [this] { return stopping_ || NextToPublish() != nullptr || !to_sweep_.empty(); });
+                     [this] { return stopping_ || NextToPublish() != nullptr || HasDueSweep(); });
       if (stopping_) return;
     }
     RunPublishing();

@@ -110,6 +110,11 @@ void ObservePublish(double seconds, bool succeeded) {
   family.Add({{"outcome", succeeded ? "succeeded" : "failed"}}, StageBuckets()).Observe(seconds);
 }
 
+void CountSweep(bool succeeded) {
+  static auto& family = CounterFamily("calipress_sweeps_total", "Tries to remove what ended jobs have left.");
+  family.Add({{"outcome", succeeded ? "succeeded" : "failed"}}).Increment();
+}
+
 void CountRefusedReport(const std::string& what) {
   static auto& family = CounterFamily("calipress_refused_reports_total",
                                       "Workers' reports that were not taken: stale leases, blocks that do not belong.");

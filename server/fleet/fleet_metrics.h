@@ -32,6 +32,8 @@ void CountFinishedJob(const v1::CompressionJob& job, double seconds, const absl:
 void CountAttempt(scheduler::AttemptOutcome outcome, const absl::Status& cause);
 // calipress_publish_seconds{outcome}.
 void ObservePublish(double seconds, bool succeeded);
+// calipress_sweeps_total{outcome}.
+void CountSweep(bool succeeded);
 // calipress_refused_reports_total: reports under stale leases, finished blocks that do not belong.
 void CountRefusedReport(const std::string& what);
 

@@ -32,8 +32,8 @@ class Publisher {
                                const std::vector<worker::v1::KeptRun>& kept, v1::Report* report) = 0;
 
   // Removes the job's staging folder, StagingRoot(job) in staging.h. Called once the job has ended, whichever way, and
-  // perhaps again after a restart. Failures are logged, not returned.
-  virtual void Sweep(const v1::CompressionJob& job) = 0;
+  // again after a failure or a restart.
+  virtual absl::Status Sweep(const v1::CompressionJob& job) = 0;
 };
 
 }  // namespace calipress::fleet

@@ -116,13 +116,14 @@ class JobStore {
   // NOT_FOUND where the job is not there (any more). A job that has ended loses its attempt and its blocks: its report
   // has what is worth keeping.
   virtual absl::Status Apply(const JobChange& change) = 0;
-  // With its events, attempt and blocks.
+  // With its events, attempt and blocks. What it may have left in its staging folder stays known to LoadUnswept, until
+  // Apply says that it was swept up.
   virtual absl::Status Delete(std::string_view uid) = 0;
   // Events with a sequence above `after`, oldest first.
   virtual absl::StatusOr<std::vector<v1::JobEvent>> Events(std::string_view uid, int64_t after, int limit) = 0;
   // Every job that has not ended, oldest first.
   virtual absl::StatusOr<std::vector<ActiveJob>> LoadActive() = 0;
-  // Jobs that have ended and may have left files.
+  // Jobs that have ended, also deleted ones, and may have left files.
   virtual absl::StatusOr<std::vector<v1::CompressionJob>> LoadUnswept() = 0;
 };
 

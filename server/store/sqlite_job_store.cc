@@ -133,8 +133,13 @@ class SqliteJobStore : public JobStore {
 
   absl::Status Delete(std::string_view uid) override {
     return Call("delete", [&]() -> absl::Status {
+      CALIPRESS_ASSIGN_OR_RETURN(SqliteTransaction transaction, SqliteTransaction::Begin(*database_));
+      CALIPRESS_RETURN_IF_ERROR(Sql("INSERT INTO deleted_unswept (position, uid, job) "
+                                    "SELECT position, uid, job FROM jobs WHERE uid = ? AND needs_sweep = 1")
+                                    .BindText(1, uid)
+                                    .Run());
       CALIPRESS_RETURN_IF_ERROR(Sql("DELETE FROM jobs WHERE uid = ?").BindText(1, uid).Run());
-      if (database_->Changes() > 0) return absl::OkStatus();
+      if (database_->Changes() > 0) return transaction.Commit();
       return NotFound(absl::StrCat("with uid ", std::string(uid)).c_str());
     });
   }
@@ -161,13 +166,14 @@ class SqliteJobStore : public JobStore {
   absl::StatusOr<std::vector<v1::CompressionJob>> LoadUnswept() override {
     return Call("load_unswept", [&]() -> absl::StatusOr<std::vector<v1::CompressionJob>> {
       SqliteStatement query =
-          Sql("SELECT job FROM jobs WHERE needs_sweep = 1 AND state IN (?, ?, ?) ORDER BY position");
+          Sql("SELECT position, job FROM jobs WHERE needs_sweep = 1 AND state IN (?, ?, ?) "
+              "UNION ALL SELECT position, job FROM deleted_unswept ORDER BY position");
       for (int i = 0; i < 3; ++i) query.Bind(i + 1, kEndedStates[i]);
       std::vector<v1::CompressionJob> jobs;
       while (true) {
         CALIPRESS_ASSIGN_OR_RETURN(const bool more, query.Step());
         if (!more) return jobs;
-        CALIPRESS_ASSIGN_OR_RETURN(jobs.emplace_back(), Parse<v1::CompressionJob>(query.Blob(0), "job"));
+        CALIPRESS_ASSIGN_OR_RETURN(jobs.emplace_back(), Parse<v1::CompressionJob>(query.Blob(1), "job"));
       }
     });
   }
@@ -249,7 +255,7 @@ class SqliteJobStore : public JobStore {
     {
       SqliteStatement query = Sql("SELECT position FROM jobs WHERE uid = ?");
       CALIPRESS_ASSIGN_OR_RETURN(const bool found, query.BindText(1, change.uid).Step());
-      if (!found) return NotFound(absl::StrCat("with uid ", change.uid).c_str());
+      if (!found) return ApplyToDeleted(change, transaction);
       position = query.Int(0);
     }
     if (change.job) {
@@ -290,6 +296,15 @@ class SqliteJobStore : public JobStore {
       CALIPRESS_RETURN_IF_ERROR(Sql("DELETE FROM finished_blocks WHERE job = ?").Bind(1, position).Run());
     }
     return transaction.Commit();
+  }
+
+  // All that can still happen to a deleted job is that its files are swept up.
+  absl::Status ApplyToDeleted(const JobChange& change, SqliteTransaction& transaction) {
+    if (change.needs_sweep == false) {
+      CALIPRESS_RETURN_IF_ERROR(Sql("DELETE FROM deleted_unswept WHERE uid = ?").BindText(1, change.uid).Run());
+      if (database_->Changes() > 0) return transaction.Commit();
+    }
+    return NotFound(absl::StrCat("with uid ", change.uid).c_str());
   }
 
   absl::Status SetBlob(const char* column, const std::string& bytes, int64_t position) {

@@ -68,6 +68,14 @@ constexpr const char* kMigrations[] = {
         PRIMARY KEY (job, block)
       ) WITHOUT ROWID;
     )sql",
+    // 2: jobs that were deleted before their files were swept up.
+    R"sql(
+      CREATE TABLE deleted_unswept (
+        position INTEGER PRIMARY KEY,
+        uid TEXT NOT NULL UNIQUE,
+        job BLOB NOT NULL
+      );
+    )sql",
 };
 
 absl::StatusOr<int64_t> Version(SqliteDatabase& database) {

@@ -1,14 +1,12 @@
 """AWQ and SmoothQuant: what is folded into norms and neighbours is written with the codes, and loads as it is."""
 
 import json
-import os
-import subprocess
-import sys
 
 import pytest
 
 from checkpoint_bytes import dequantized, digest, tensors
-from conftest import CALIBRATION, MODEL, calipress, recipe
+from conftest import MODEL, calipress, recipe
+from load_checkpoint import check, load
 
 AWQ = "awq: {bits: 4, group_size: 128}"
 RTN = "rtn: {bits: 4, group_size: 128, symmetric: false}"
@@ -31,17 +29,10 @@ def report(folder):
     return json.loads((folder / "report.json").read_text())
 
 
-def loads(folder):
-    program = os.path.join(os.path.dirname(__file__), "load_checkpoint.py")
-    return subprocess.run([sys.executable, program, str(folder), str(MODEL)], capture_output=True, text=True)
-
-
 def logits(folder):
     import torch
-    from transformers import AutoModelForCausalLM
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     with torch.no_grad():
-        return model(torch.arange(1, 129)[None]).logits
+        return load(folder, torch.float32)(torch.arange(1, 129)[None]).logits
 
 
 def test_perplexity_is_not_worse_than_round_to_nearest(results):
@@ -84,8 +75,7 @@ def test_norms_take_the_scales_that_the_weights_are_multiplied_with(results):
 
 
 def test_transformers_loads_it(results):
-    loaded = loads(results["awq"])
-    assert loaded.returncode == 0, loaded.stdout + loaded.stderr
+    check(results["awq"], MODEL)
 
 
 def test_same_bytes_for_one_and_two_workers(results, tmp_path):
@@ -93,15 +83,7 @@ def test_same_bytes_for_one_and_two_workers(results, tmp_path):
     original = [run(tmp_path, str(workers), AWQ, "--workers", workers, extra="propagation: original")
                 for workers in (1, 2)]
     assert digest(original[0]) == digest(original[1]) != digest(results["awq"])
-    loaded = loads(original[0])
-    assert loaded.returncode == 0, loaded.stdout + loaded.stderr
-
-
-def test_the_preset_runs(tmp_path):
-    calipress("run", MODEL, tmp_path / "out", "--recipe", "awq-w4a16", "--calibration", CALIBRATION, "--set",
-              "calibration.samples=8", "--set", "calibration.sequence_length=128", "--set",
-              "steps[0].awq.search=activations", "--threads-per-worker", 1, check=0)
-    assert len(dequantized(tmp_path / "out")) == 6 * 7
+    check(original[0], MODEL)
 
 
 def test_smoothing_alone_computes_the_same(tmp_path):
@@ -125,8 +107,7 @@ def test_a_quantizer_follows_smoothquant(tmp_path):
     (text,) = report(tmp_path / "1")["evaluations"]
     assert 0.995 < text["perplexity"] / text["perplexity_original"] < 1.005
     assert {linear["method"] for linear in report(tmp_path / "1")["linears"]} == {"gptq"}
-    loaded = loads(tmp_path / "1")
-    assert loaded.returncode == 0, loaded.stdout + loaded.stderr
+    check(tmp_path / "1", MODEL)
 
 
 def test_pruned_weights_stay_zero(tmp_path):

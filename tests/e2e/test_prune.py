@@ -1,14 +1,12 @@
 """Magnitude and Wanda, alone and under GPTQ: exact sparsities in what is written, and what reads it."""
 
 import json
-import os
-import subprocess
-import sys
 
 import pytest
 
 from checkpoint_bytes import dequantized, digest, tensors
 from conftest import CALIBRATION, MODEL, calipress, recipe
+from load_checkpoint import check, load_dense
 
 PRESETS = ["wanda-50", "wanda-2of4", "sparse24-w4a16"]
 
@@ -31,11 +29,6 @@ def sparsities(folder):
     return [linear["sparsity"] for linear in json.loads((folder / "report.json").read_text())["linears"]]
 
 
-def loads(folder):
-    program = os.path.join(os.path.dirname(__file__), "load_checkpoint.py")
-    return subprocess.run([sys.executable, program, str(folder), str(MODEL)], capture_output=True, text=True)
-
-
 def assert_runs(weight, zeros, of):
     assert ((weight.reshape(weight.shape[0], -1, of) == 0).sum(-1) >= zeros).all()
 
@@ -49,6 +42,7 @@ def test_wanda_halves_every_row(tmp_path):
         assert (zeros.sum(1) == weight.shape[1] // 2).all(), module
         assert (weight[~zeros] == original[module][~zeros]).all(), module
     assert sparsities(tmp_path / "out") == pytest.approx([0.5] * len(pruned))
+    load_dense(tmp_path / "out")
 
 
 def test_wanda_has_two_of_four(tmp_path):
@@ -56,6 +50,7 @@ def test_wanda_has_two_of_four(tmp_path):
     for weight in dense_linears(tmp_path / "out").values():
         assert_runs(weight, 2, 4)
     assert set(sparsities(tmp_path / "out")) == {0.5}
+    load_dense(tmp_path / "out")
 
 
 def test_magnitude_needs_no_text(tmp_path, recipe_file):
@@ -73,20 +68,7 @@ def test_zeros_stay_under_gptq(tmp_path):
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert {linear["method"] for linear in report["linears"]} == {"wanda + gptq"}
     assert set(sparsities(tmp_path / "out")) == {0.5}
-    loaded = loads(tmp_path / "out")
-    assert loaded.returncode == 0, loaded.stdout + loaded.stderr
-
-
-@pytest.mark.parametrize("preset", ["wanda-50", "wanda-2of4"])
-def test_transformers_loads_the_dense_result(tmp_path, preset):
-    import torch
-    from transformers import AutoModelForCausalLM
-    run_preset(tmp_path / "out", preset)
-    model = AutoModelForCausalLM.from_pretrained(tmp_path / "out", dtype=torch.float32)
-    state = model.state_dict()
-    for module, weight in dense_linears(tmp_path / "out").items():
-        assert torch.equal(state[module + ".weight"], weight.float())
-    assert torch.isfinite(model(torch.arange(1, 33)[None]).logits).all()
+    check(tmp_path / "out", MODEL)
 
 
 @pytest.mark.parametrize("preset", PRESETS)

@@ -67,6 +67,9 @@ def test_gptq_agrees_over_worker_counts(tmp_path, recipe_file):
     ("dsnot: {sparsity: 0.5}", "compressed-tensors"),
     ("spqr: {bits: 3}", "spqr"),
     ("gptq: {bits: 4, group_size: 64, true_sequential: false}", "compressed-tensors"),
+    ("awq: {bits: 4, group_size: 128, search: activations, grid: 8}", "compressed-tensors"),
+    ("smoothquant: {alpha: 0.5}\n  - gptq: {bits: 8, group_size: -1}", "compressed-tensors"),
+    ("sparsegpt: {pattern: '2:4', quantize: {bits: 4, group_size: 64}}", "compressed-tensors"),
 ])
 def test_methods_agree(tmp_path, recipe_file, method, output):
     text = recipe(evaluate=True, extra=SAMPLES, method=method).replace("format: compressed-tensors",

@@ -1,17 +1,29 @@
 """`calipress run`: the main job in one command, its result, and what reads it."""
 
 import json
-import os
+import re
+import shutil
 import subprocess
-import sys
 from xml.etree import ElementTree
 
 import pytest
 
 from checkpoint_bytes import dequantized, digest, tensors
-from conftest import CALIBRATION, DEPS, HELDOUT, MODEL, calipress, recipe
+from conftest import BIN, CALIBRATION, HELDOUT, MODEL, ROOT, calipress, recipe
+from load_checkpoint import check
+from loading import VERSIONS, check_under
 
-COMPRESSED_TENSORS = ["0.15.0", "0.17.0", "0.20.0"]
+# Of packed linears, beside the main one.
+SCHEMES = {
+    "asymmetric": "gptq: {bits: 4, group_size: 64, symmetric: false}",
+    "8-bits": "gptq: {bits: 8, group_size: -1}",
+    "rtn": "rtn: {bits: 4, group_size: 128}",
+    "2-bits": "rtn: {bits: 2, group_size: 32, symmetric: false}",
+    "joint": "sparsegpt: {pattern: '2:4', quantize: {bits: 4, group_size: 64}}",
+    "awq": "awq: {bits: 4, group_size: 128, search: activations}",
+    "ignored": 'gptq: {bits: 4, group_size: 128}\n    ignore: ["lm_head", "re:.*layers\\\\.0\\\\."]',
+    "sharded": "gptq: {bits: 4, group_size: 128}",
+}
 
 
 @pytest.fixture(scope="module")
@@ -21,14 +33,6 @@ def result(tmp_path_factory):
     path.write_text(recipe(samples=32, length=256, evaluate=True))
     done = calipress("run", MODEL, folder / "out", "--recipe", path, "--workers", 2, "--threads-per-worker", 1, check=0)
     return folder / "out", done
-
-
-def load(checkpoint, version):
-    env = dict(os.environ)
-    if version != "0.20.0":  # the venv's own
-        env["PYTHONPATH"] = str(DEPS / f"ct-{version}")
-    program = os.path.join(os.path.dirname(__file__), "load_checkpoint.py")
-    return subprocess.run([sys.executable, program, str(checkpoint), str(MODEL)], capture_output=True, text=True, env=env)
 
 
 def test_writes_a_whole_checkpoint(result):
@@ -78,50 +82,51 @@ def test_the_report_page_needs_nothing_but_itself(result):
         assert word in text, word
 
 
-@pytest.mark.parametrize("version", COMPRESSED_TENSORS)
-def test_transformers_loads_it(result, version):
-    loaded = load(result[0], version)
-    assert loaded.returncode == 0 and f"OK compressed-tensors {version}" in loaded.stdout, loaded.stdout + loaded.stderr
+@pytest.fixture(scope="module")
+def schemes(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("schemes")
+    for name, method in SCHEMES.items():
+        path = folder / f"{name}.yaml"
+        path.write_text(recipe(samples=8, method=method))
+        shards = ["--workers", 2, "--set", "output.max_shard_bytes=1500000"] if name == "sharded" else []
+        calipress("run", MODEL, folder / name, "--recipe", path, "--threads-per-worker", 1, *shards, check=0)
+    return {name: folder / name for name in SCHEMES}
 
 
-@pytest.mark.parametrize("method", [
-    "gptq: {bits: 4, group_size: 64, symmetric: false}",
-    "gptq: {bits: 8, group_size: -1}",
-    "rtn: {bits: 4, group_size: 128}",
-    "rtn: {bits: 2, group_size: 32, symmetric: false}",
-])
-def test_other_schemes_load_too(tmp_path, recipe_file, method):
-    calipress("run", MODEL, tmp_path / "out", "--recipe", recipe_file(samples=8, method=method), check=0)
-    loaded = load(tmp_path / "out", "0.20.0")
-    assert loaded.returncode == 0, loaded.stdout + loaded.stderr
+@pytest.mark.parametrize("version", VERSIONS)
+def test_transformers_loads_every_scheme(result, schemes, version):
+    check_under(version, result[0], *schemes.values())
 
 
 def test_three_bits_round_trip(tmp_path, recipe_file):
     """compressed-tensors reads the dense 3-bit layout from 0.18 on."""
     calipress("run", MODEL, tmp_path / "out", "--recipe",
               recipe_file(samples=8, method="gptq: {bits: 3, group_size: 128}"), check=0)
-    loaded = load(tmp_path / "out", "0.20.0")
-    assert loaded.returncode == 0, loaded.stdout + loaded.stderr
+    check(tmp_path / "out", MODEL)
 
 
-def test_ignored_linears_stay_dense(tmp_path, recipe_file):
-    text = recipe(samples=8).replace("- gptq: {bits: 4, group_size: 128}",
-                                     '- gptq: {bits: 4, group_size: 128}\n    ignore: ["lm_head", "re:.*layers\\\\.0\\\\."]')
-    calipress("run", MODEL, tmp_path / "out", "--recipe", recipe_file(text), check=0)
-    assert not any(".layers.0." in module for module in dequantized(tmp_path / "out"))
-    assert "model.layers.0.mlp.up_proj.weight" in tensors(tmp_path / "out")
-    loaded = load(tmp_path / "out", "0.17.0")
-    assert loaded.returncode == 0, loaded.stdout + loaded.stderr
+@pytest.mark.parametrize("status", ["frozen", "initialized", None])
+def test_a_broken_status_does_not_load(result, tmp_path, status):
+    """What tests load with notices that codes are not taken for codes."""
+    shutil.copytree(result[0], tmp_path / "out")
+    config = json.loads((tmp_path / "out" / "config.json").read_text())
+    assert config["quantization_config"].pop("quantization_status") == "compressed"
+    if status:
+        config["quantization_config"]["quantization_status"] = status
+    (tmp_path / "out" / "config.json").write_text(json.dumps(config))
+    with pytest.raises(AssertionError, match="keys that do not fit"):
+        check(tmp_path / "out", MODEL)
 
 
-def test_small_shards_get_an_index(tmp_path, recipe_file):
-    calipress("run", MODEL, tmp_path / "out", "--recipe", recipe_file(samples=8), "--workers", 2, "--set",
-              "output.max_shard_bytes=1500000", check=0)
-    index = json.loads((tmp_path / "out" / "model.safetensors.index.json").read_text())
+def test_ignored_linears_stay_dense(schemes):
+    assert not any(".layers.0." in module for module in dequantized(schemes["ignored"]))
+    assert "model.layers.0.mlp.up_proj.weight" in tensors(schemes["ignored"])
+
+
+def test_small_shards_get_an_index(schemes):
+    index = json.loads((schemes["sharded"] / "model.safetensors.index.json").read_text())
     assert len(set(index["weight_map"].values())) > 1
-    assert index["metadata"]["total_size"] == sum(t.nbytes for t in tensors(tmp_path / "out").values())
-    loaded = load(tmp_path / "out", "0.17.0")
-    assert loaded.returncode == 0, loaded.stdout + loaded.stderr
+    assert index["metadata"]["total_size"] == sum(t.nbytes for t in tensors(schemes["sharded"]).values())
 
 
 @pytest.mark.parametrize("propagation", ["compressed", "original"])
@@ -162,7 +167,7 @@ def test_eval_agrees_with_the_report(result):
     report = json.loads((out / "report.json").read_text())["evaluations"][0]
     done = calipress("eval", out, "--text", HELDOUT, "--reference", MODEL, "--seqlen", 128, "--json", check=0)
     measured = json.loads(done.stdout)["evaluations"][0]
-    for key in ("perplexity", "perplexity_original", "kl_divergence", "top1_agreement"):
+    for key in ("perplexity", "perplexity_original", "kl_divergence", "js_divergence", "top1_agreement"):
         assert measured[key] == pytest.approx(report[key], rel=1e-6), key
 
 
@@ -177,3 +182,16 @@ def test_preset_with_a_set(tmp_path):
               f"calibration.sources[0].text.uri={CALIBRATION}", "--set", "calibration.samples=8", "--set",
               "calibration.sequence_length=128", check=0)
     assert (tmp_path / "out" / "config.json").exists()
+
+
+def test_the_demo_runs(tmp_path):
+    """As `./dev demo` does, in the repository's folder."""
+    line = re.search(r'run (tests/data/\S+) "\$out" --recipe (\S+) \\\n\s+(--workers 2 --threads-per-worker 1)',
+                     (ROOT / "dev").read_text())
+    model, path, options = line.groups()
+    done = subprocess.run([str(BIN / "calipress"), "run", model, str(tmp_path / "out"), "--recipe", path, *options.split()],
+                          cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (text,) = json.loads((tmp_path / "out" / "report.json").read_text())["evaluations"]
+    assert 1.0 < text["perplexity"] / text["perplexity_original"] < 1.1
+    assert "heldout" in done.stdout and (tmp_path / "out" / "report.html").exists()

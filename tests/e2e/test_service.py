@@ -6,7 +6,9 @@ import subprocess
 import urllib.request
 import uuid
 
-from conftest import DEPS, MODEL, free_port, recipe, wait_for
+import numpy as np
+
+from conftest import BIN, CALIBRATION, DEPS, MODEL, free_port, recipe, wait_for
 
 SERVICE = "calipress.v1.CompressionService"
 
@@ -145,6 +147,46 @@ def test_metrics_and_logs_tell_the_story(cluster, tmp_path, recipe_file):
     assert str(tmp_path) not in ours + theirs
     log = running.log("w0")
     assert "job=" in log and "attempt=1" in log and "worker=w0" in log and "stage=0" in log
+
+
+def value(port, name):
+    """A metric, summed over its series; nothing where there is none."""
+    found = re.findall(rf"^{name}(?:{{[^}}]*}})? (\S+)$", metrics(port), re.MULTILINE)
+    return sum(map(float, found)) if found else None
+
+
+def test_metrics_of_what_waits_watches_and_is_lost(cluster, tmp_path, recipe_file):
+    running = cluster()
+    ours, theirs = running.metrics_port, free_port()
+    # So few tokens and so little damping that factorizations fail at first.
+    hard = recipe_file(samples=1, length=32, method="gptq: {bits: 4, group_size: 128, damping: 1.0e-9}")
+    job = json.loads(running.cli("submit", MODEL, tmp_path / "hard", "--recipe", hard, "--json").stdout)["name"]
+    wait_for(lambda: value(ours, "calipress_job_oldest_queued_timestamp_seconds") > 1e9, 10, "the job waits")
+    assert value(ours, "calipress_watch_streams") in (None, 0)
+    watch = subprocess.Popen([str(BIN / "calipress"), "watch", job, "--server", running.server],
+                             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wait_for(lambda: value(ours, "calipress_watch_streams") == 1, 10, "one client watches")
+    assert value(ours, "calipress_grpc_requests_in_flight") >= 1
+
+    running.add_worker("w0", metrics_port=theirs)
+    assert watch.wait(60) == 0
+    assert json.loads(running.cli("get", job, "--json").stdout)["state"] == "SUCCEEDED"
+    assert value(theirs, "calipress_hessian_damping_retries_total") > 0
+    assert value(ours, "calipress_scheduler_decision_seconds_count") > 3
+    wait_for(lambda: value(ours, "calipress_watch_streams") == 0, 10, "nobody watches")
+    wait_for(lambda: value(ours, "calipress_job_oldest_queued_timestamp_seconds") == 0, 10, "nothing waits")
+    wait_for(lambda: value(ours, "calipress_sweeps_total") == 1, 10, "the job's files are swept up")
+    assert not value(ours, "calipress_lease_expirations_total")
+
+    ids = tmp_path / "ids.npy"
+    np.save(ids, np.random.default_rng(0).integers(3, 4096, size=(400, 256), dtype=np.int64))
+    text = recipe().replace(f'text: {{uri: "{CALIBRATION}"}}', f'token_ids: {{uri: "{ids}"}}')
+    long = recipe_file(text.replace("samples: 16", "").replace("sequence_length: 128", ""))
+    job = json.loads(running.cli("submit", MODEL, tmp_path / "long", "--recipe", long, "--json").stdout)["name"]
+    wait_for(lambda: value(ours, "calipress_leases") == 1, 10, "the worker has its lease")
+    running.workers["w0"].kill()
+    wait_for(lambda: value(ours, "calipress_lease_expirations_total") == 1, 20, "the lease expires")
+    running.cli("cancel", job)
 
 
 def test_completion_and_help():

@@ -1,14 +1,12 @@
 """SparseGPT, alone and quantizing in the same sweep: sparsities, perplexity beside Wanda's, and what reads the result."""
 
 import json
-import os
-import subprocess
-import sys
 
 import pytest
 
 from checkpoint_bytes import dequantized, digest, tensors
 from conftest import CALIBRATION, HELDOUT, MODEL, calipress
+from load_checkpoint import check, load_dense
 
 SETS = ["calibration.samples=32", "calibration.sequence_length=128", "evaluation.perplexity[0].name=heldout",
         f"evaluation.perplexity[0].uri={HELDOUT}", "evaluation.perplexity[0].sequence_length=128",
@@ -85,19 +83,11 @@ def test_joint_result_is_quantized_and_loads(results):
     assert {linear["method"] for linear in told["linears"]} == {"sparsegpt"}
     assert {linear["sparsity"] for linear in told["linears"]} == {0.5}
     assert perplexity(results["joint"])[0] < 1.5 * perplexity(results["sparsegpt-2of4"])[0]
-    program = os.path.join(os.path.dirname(__file__), "load_checkpoint.py")
-    loaded = subprocess.run([sys.executable, program, str(results["joint"]), str(MODEL)], capture_output=True, text=True)
-    assert loaded.returncode == 0, loaded.stdout + loaded.stderr
+    check(results["joint"], MODEL)
 
 
 def test_transformers_loads_the_dense_result(results):
-    import torch
-    from transformers import AutoModelForCausalLM
-    model = AutoModelForCausalLM.from_pretrained(results["sparsegpt-50"], dtype=torch.float32)
-    state = model.state_dict()
-    for name, weight in linears(results["sparsegpt-50"]).items():
-        assert torch.equal(state[name], weight.float())
-    assert torch.isfinite(model(torch.arange(1, 33)[None]).logits).all()
+    load_dense(results["sparsegpt-50"])
 
 
 def test_eval_tells_what_the_job_told(results):

@@ -2,7 +2,11 @@
 
 #include <mutex>
 #include <set>
+#include <string_view>
+#include <vector>
 
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
 #include "compress/base/error.h"
 #include "compress/base/metrics.h"
 
@@ -22,13 +26,22 @@ std::string MethodLabel(const calipress::v1::Recipe& recipe) {
   return label.empty() ? "none" : label;
 }
 
+// What a linear's report says ("wanda + gptq", "rtn (fallback)") as such a label: "wanda+gptq", "rtn".
+std::string LinearLabel(std::string_view methods) {
+  std::vector<std::string> names;
+  for (absl::string_view name : absl::StrSplit(absl::string_view(methods.data(), methods.size()), " + ")) {
+    names.emplace_back(name.substr(0, name.find(' ')));
+  }
+  return absl::StrJoin(names, "+");
+}
+
 struct StageMetrics {
   prometheus::Family<prometheus::Counter>& attempts =
       CounterFamily("calipress_stage_attempts_total", "Stages that ended, by the phase they ended in and how.");
   prometheus::Family<prometheus::Histogram>& seconds =
       HistogramFamily("calipress_stage_duration_seconds", "Seconds of a phase on this worker.");
   prometheus::Family<prometheus::Counter>& layers =
-      CounterFamily("calipress_layers_compressed_total", "Linears compressed, by the method that did it in the end.");
+      CounterFamily("calipress_layers_compressed_total", "Linears compressed, by the methods that did it.");
   prometheus::Family<prometheus::Counter>& runs =
       CounterFamily("calipress_study_runs_total", "Runs of studies that this worker is done with.");
 
@@ -56,8 +69,7 @@ class MeteredObserver : public engine::StageObserver {
   }
   void OnBlockFinished(const worker::v1::FinishedBlock& block) override {
     for (const auto& linear : block.linears()) {
-      // "rtn (fallback)" counts as rtn: that is what the linear got.
-      AllMetrics().layers.Add({{"method", linear.method().substr(0, linear.method().find(' '))}}).Increment();
+      AllMetrics().layers.Add({{"method", LinearLabel(linear.method())}}).Increment();
     }
     next_.OnBlockFinished(block);
   }

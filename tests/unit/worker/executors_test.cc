@@ -103,6 +103,8 @@ TEST(MeteredExecutorTest, CountsWhatCameOutAndHowItEnded) {
     linear->set_method("gptq");
     linear->set_relative_error(0.01);
     block.add_linears()->set_method("rtn (fallback)");
+    block.add_linears()->set_method("wanda + gptq");
+    block.add_linears()->set_method("sparsegpt (fallback) + rtn");
     observer.OnBlockFinished(block);
     if (fail) return EnvironmentError(reason::kStorageFull, "no space");
     calipress::v1::PhaseReport phase;
@@ -130,6 +132,9 @@ TEST(MeteredExecutorTest, CountsWhatCameOutAndHowItEnded) {
   EXPECT_EQ(Value("calipress_stage_duration_seconds", {{"phase", "compress"}, {"method", "gptq"}}), 1);
   EXPECT_EQ(Value("calipress_layers_compressed_total", {{"method", "gptq"}}), 3);
   EXPECT_EQ(Value("calipress_layers_compressed_total", {{"method", "rtn"}}), 3);
+  EXPECT_EQ(Value("calipress_layers_compressed_total", {{"method", "wanda+gptq"}}), 3);
+  EXPECT_EQ(Value("calipress_layers_compressed_total", {{"method", "sparsegpt+rtn"}}), 3);
+  EXPECT_EQ(Value("calipress_layers_compressed_total", {{"method", "wanda"}}), -1);
   EXPECT_EQ(Value("calipress_study_runs_total", {{"outcome", "succeeded"}}), 1);
   EXPECT_EQ(Value("calipress_study_runs_total", {{"outcome", "failed"}}), 0) << "known from the start";
 }

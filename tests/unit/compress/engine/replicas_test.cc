@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "compress/base/metrics.h"
 #include "compress/engine/context.h"
 #include "compress/engine/share_transform.h"
 #include "testing_replicas.h"
@@ -140,6 +141,39 @@ TEST_F(Replicas, AgreeOnLayerRatios) {
     EXPECT_EQ(three.of_rank[1].layer_ratios_size(), 0);
     EXPECT_NEAR(three.perplexity, one.perplexity, 5e-3 * one.perplexity);
   }
+}
+
+double DampingRetries() {
+  for (const auto& family : Metrics().Collect()) {
+    if (family.name == "calipress_hessian_damping_retries_total") return family.metric.at(0).counter.value;
+  }
+  return 0;
+}
+
+// Few tokens and next to no damping: factorizations fail, and climb. Every replica solves, one tells.
+TEST_F(Replicas, TellOfALinearOnce) {
+  std::string yaml = Recipe("gptq: {damping: 1.0e-9}", "propagation: original");
+  const std::string usual = "samples: 8, sequence_length: 64";
+  yaml.replace(yaml.find(usual), usual.size(), "samples: 3, sequence_length: 16");
+  const auto climbed = [&](const std::string& name, int size) {
+    const double before = DampingRetries();
+    const Outcome outcome = RunReplicas(Assignment(yaml, name), size);
+    int told = 0;
+    for (const auto& [index, block] : outcome.blocks) {
+      for (const auto& linear : block.linears()) told += linear.damping() > 1.5e-9;
+    }
+    EXPECT_EQ(DampingRetries() - before, told) << size << " workers";
+    int warned = 0;
+    for (const auto& one : outcome.of_rank) {
+      for (const std::string& warning : one.warnings()) {
+        warned += warning.starts_with("48 calibration tokens are fewer than the ");
+      }
+    }
+    EXPECT_EQ(warned, 1) << size << " workers";
+    return told;
+  };
+  EXPECT_GT(climbed("climbs-1", 1), 0);
+  EXPECT_GT(climbed("climbs-2", 2), 0);
 }
 
 TEST_F(Replicas, GiveTheSameBytesAgain) {

@@ -10,9 +10,12 @@ namespace calipress::recipe {
 namespace {
 
 using ::testing::AllOf;
+using ::testing::AnyOf;
+using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::Not;
 using ::testing::StartsWith;
 
 arch::ArchSpec Model(int64_t hidden, int64_t intermediate, int64_t heads, int64_t kv_heads) {
@@ -55,6 +58,21 @@ TEST(LoaderWarnings, BlocksAgainstTensorParallelism) {
               ElementsAre(StartsWith("group size 128 does not fit tensor parallelism over 4, 8 devices"),
                           AllOf(StartsWith("blocks of 128 x 128 do not fit tensor parallelism over 4, 8 devices"),
                                 HasSubstr("has 11008 outputs"))));
+}
+
+TEST(LoaderWarnings, BlocksThatEndWithinALinear) {
+  const char* const blocks = "steps: [{rtn: {type: float, strategy: block, activations: dynamic}}]";
+  // k and v have 192 outputs.
+  EXPECT_THAT(
+      Of(blocks, Model(768, 1024, 8, 2)),
+      AllOf(Contains(AllOf(HasSubstr("compressed-tensors 0.18.0 and earlier"),
+                           HasSubstr("guess the blocks of model.layers.0.self_attn.k_proj"))),
+            Contains(HasSubstr("that cut the 192 outputs of model.layers.0.self_attn.k_proj, which it merges"))));
+  // 64: one block of rows, which is no guess; of one block of columns it is.
+  EXPECT_THAT(Of(blocks, Model(512, 1024, 16, 2)), Not(Contains(HasSubstr("0.18.0 and earlier"))));
+  EXPECT_THAT(Of(blocks, Model(128, 256, 2, 2)),
+              Contains(HasSubstr("guess the blocks of model.layers.0.mlp.gate_proj")));
+  EXPECT_THAT(Of(blocks, Model(256, 768, 8, 4)), Not(Contains(AnyOf(HasSubstr("guess"), HasSubstr("merges")))));
 }
 
 TEST(LoaderWarnings, QuantizedActivations) {

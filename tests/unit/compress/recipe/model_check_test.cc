@@ -55,6 +55,27 @@ TEST(Pruning, MayComeBeforeAStepThatQuantizes) {
   EXPECT_THAT(Found("steps: [{dsnot: {}, targets: ['re:.*q_proj']}]"), IsEmpty());
 }
 
+// 2:4 in groups of 6: the third run lies in two groups.
+TEST(Pruning, GroupsHoldWholeRuns) {
+  const arch::ArchSpec spec = Model(192);
+  const std::string on = ", targets: ['re:.*down_proj']";
+  EXPECT_THAT(Found("steps: [{wanda: {pattern: '2:4'}" + on + "}, {gptq: {group_size: 3}" + on + "}]", spec),
+              ElementsAre(AllOf(StartsWith("recipe.steps[1].gptq.group_size: groups of 3 columns cut the runs of 4 "),
+                                HasSubstr("steps[0] (wanda 2:4) prunes model.layers.0.mlp.down_proj"))));
+  EXPECT_THAT(Found("steps: [{magnitude: {pattern: '4:8'}" + on + "}, {rtn: {group_size: 12}" + on + "}]", spec),
+              ElementsAre(StartsWith("recipe.steps[1].rtn.group_size: groups of 12 columns cut the runs of 8 ")));
+  EXPECT_THAT(Found("steps: [{sparsegpt: {pattern: '2:4', quantize: {group_size: 6}}" + on + "}]", spec),
+              ElementsAre(StartsWith("recipe.steps[0].sparsegpt.quantize.group_size: groups of 6 columns")));
+  for (const char* fits : {"gptq: {group_size: 12}", "gptq: {group_size: -1}"}) {
+    EXPECT_THAT(Found("steps: [{wanda: {pattern: '2:4'}" + on + "}, {" + fits + on + "}]", spec), IsEmpty()) << fits;
+  }
+  // Not the same linears, or not in runs.
+  EXPECT_THAT(
+      Found("steps: [{wanda: {pattern: '2:4'}, ignore: ['re:.*down_proj']}, {gptq: {group_size: 3}" + on + "}]", spec),
+      IsEmpty());
+  EXPECT_THAT(Found("steps: [{wanda: {}" + on + "}, {gptq: {group_size: 3}" + on + "}]", spec), IsEmpty());
+}
+
 TEST(Pruning, SpqrCannotKeepZeros) {
   EXPECT_THAT(Found("steps: [{wanda: {}}, {spqr: {group_size: 4, scale_group_size: 4}}]"),
               ElementsAre(AllOf(StartsWith("recipe.steps[1].spqr: cannot keep the zeros of model.layers.0."),

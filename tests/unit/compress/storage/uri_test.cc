@@ -31,6 +31,19 @@ TEST(Uri, JoinHasOneSlashAndKeepsTheQuery) {
   EXPECT_EQ(JoinUri("file:///a", "50%?#"), "file:///a/50%25%3F%23");
 }
 
+TEST(Uri, AFolderHasOneKey) {
+  for (const char* same : {"/a/c", "/a/c/", "/a//c", "/a/./c", "/a/b/../c//", "file:///a/c", "file:///a//b/../c/",
+                           "file://localhost/a/%63", "FILE:///a/c"}) {
+    EXPECT_EQ(FolderKey(same), "file:///a/c/") << same;
+  }
+  for (const char* other : {"/a/cc", "/a", "/a/c/d", "s3://a/c", "/A/c"}) {
+    EXPECT_NE(FolderKey(other), "file:///a/c/") << other;
+  }
+  EXPECT_EQ(FolderKey("s3://b/out/?scheme=http"), FolderKey("S3://b/out"));
+  EXPECT_NE(FolderKey("s3://b/out"), FolderKey("gs://b/out"));
+  EXPECT_EQ(FolderKey("/"), "file:///");
+}
+
 TEST(Uri, RedactLeavesNoSecret) {
   EXPECT_EQ(RedactUri("s3://key:secret@bucket/a/b?session=secret"), "s3://bucket/a/b");
   EXPECT_EQ(RedactUri("s3://key:se@cret@bucket/a"), "s3://bucket/a");

@@ -279,6 +279,25 @@ TEST_F(AdmissionTest, SourcesAreCountedTogether) {
   EXPECT_EQ(memory("1001") - memory("1"), int64_t{2} * 1000 * 16 * 16 * 2);
 }
 
+TEST_F(AdmissionTest, WarnsOfFewerTokensThanColumns) {
+  const auto warnings = [&](const std::string& calibration, const std::string& step) {
+    Use("{calibration: {" + calibration + "}, steps: [{" + step + "}]}");
+    const auto admitted = Admit();
+    EXPECT_TRUE(admitted.ok()) << admitted.status();
+    std::string all;
+    for (const auto& warning : admitted->estimate().warnings()) all += warning + "\n";
+    return all;
+  };
+  const std::string two = "sources: [{random_vocabulary: {}}], samples: 2, sequence_length: 16";
+  const std::string one = "sources: [{random_vocabulary: {}}], samples: 1, sequence_length: 16";
+  const std::string says = "16 calibration tokens are fewer than the 32 input columns of model.layers.0.mlp.down_proj";
+  EXPECT_EQ(warnings(two, "gptq: {group_size: 8}").find("calibration tokens"), std::string::npos);
+  for (const char* step : {"gptq: {group_size: 8}", "sparsegpt: {}", "spqr: {group_size: 8}"}) {
+    EXPECT_NE(warnings(one, step).find(says), std::string::npos) << step << ": " << warnings(one, step);
+  }
+  EXPECT_EQ(warnings(one, "wanda: {}").find("calibration tokens"), std::string::npos) << "no Hessian is inverted";
+}
+
 TEST_F(AdmissionTest, AQuantizedModelIsOnlyEvaluated) {
   // A checkpoint as calipress writes it: one block packed, one dense.
   const arch::ArchSpec spec = testing::TinySpec();

@@ -35,6 +35,21 @@ TEST(CheckCreate, LetsAGoodRequestThrough) {
   EXPECT_TRUE(CheckCreate(request).ok()) << CheckCreate(request);
 }
 
+// A shard is moved by one copy on the server's side, which S3 does up to 5 GiB.
+TEST(CheckCreate, ShardsOnS3HaveABound) {
+  v1::CreateCompressionJobRequest request = Good();
+  auto* job = request.mutable_compression_job();
+  job->mutable_recipe()->mutable_output()->set_max_shard_bytes(5'000'000'001);
+  EXPECT_TRUE(CheckCreate(request).ok()) << CheckCreate(request);
+  job->set_output("gs://bucket/out");
+  EXPECT_TRUE(CheckCreate(request).ok()) << CheckCreate(request);
+  job->set_output("s3://bucket/out");
+  EXPECT_EQ(Fields(CheckCreate(request)), (std::set<std::string>{"recipe.output.max_shard_bytes"}));
+  EXPECT_NE(CheckCreate(request).message().find("5000000001"), std::string::npos) << CheckCreate(request);
+  job->mutable_recipe()->mutable_output()->set_max_shard_bytes(5'000'000'000);
+  EXPECT_TRUE(CheckCreate(request).ok()) << CheckCreate(request);
+}
+
 TEST(CheckCreate, NamesEverythingThatIsWrongAtOnce) {
   v1::CreateCompressionJobRequest request = Good();
   request.set_compression_job_id("-A");

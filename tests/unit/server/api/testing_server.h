@@ -27,7 +27,7 @@ class NoPublisher : public fleet::Publisher {
                        v1::Report*) override {
     return absl::UnimplementedError("no publication in this test");
   }
-  void Sweep(const v1::CompressionJob&) override {}
+  absl::Status Sweep(const v1::CompressionJob&) override { return absl::OkStatus(); }
 };
 
 // The API over a real coordinator, store and gRPC server on loopback, and a client's channel to it. No workers: jobs

@@ -3,17 +3,9 @@
 #include <google/protobuf/util/json_util.h>
 #include <google/protobuf/util/message_differencer.h>
 
-#include <set>
-
-#include "compress/base/error.h"
-#include "compress/recipe/recipe.h"
 #include "compress/report/page.h"
-#include "gtest/gtest.h"
-#include "nlohmann/json.hpp"
-#include "server/fleet/staging.h"
 #include "tests/unit/server/assembly/testing_crashing_store.h"
-#include "tests/unit/server/assembly/testing_shards.h"
-#include "tests/unit/server/assembly/testing_tiny_model.h"
+#include "tests/unit/server/assembly/testing_publishing.h"
 
 namespace calipress::assembly {
 namespace {
@@ -22,73 +14,7 @@ namespace fs = std::filesystem;
 using testing::ReadFile;
 using testing::WriteFile;
 
-// A job whose workers are done: shards and calibration ids are staged.
-class CheckpointPublisherTest : public ::testing::Test {
- protected:
-  CheckpointPublisherTest() : store_(storage::OpenObjectStore()), publisher_(store_.get()) {
-    testing::WriteTinyModel(*store_, folder_ / "model");
-    WriteFile(folder_ / "model/tokenizer_config.json", "{\"a\": 1}");
-    job_.set_name("compressionJobs/j");
-    job_.set_uid("uid-1");
-    job_.set_model(folder_ / "model");
-    job_.set_output(folder_ / "out");
-    job_.set_attempt(2);
-    job_.set_state(v1::CompressionJob::RUNNING);
-    Use("steps: [{rtn: {bits: 4, group_size: 8}}]");
-    report_.set_total_seconds(12.5);
-    report_.add_warnings("a warning");
-  }
-
-  void Use(const std::string& yaml) {
-    const auto recipe = recipe::ParseYaml(yaml);
-    ASSERT_TRUE(recipe.ok()) << recipe.status();
-    *job_.mutable_recipe() = recipe::Resolve(*recipe, testing::TinySpec());
-  }
-
-  std::vector<checkpoint::TensorPlan> Plan() const { return testing::CheckpointPlan(job_.recipe()); }
-
-  // Writes `count` shards, and tells of them as two ranks would.
-  void Stage(int count, int attempt = 2) {
-    outcomes_ = testing::StageShards(*store_, job_.recipe(), fleet::AttemptStaging(job_, attempt), count);
-    // Made by the first attempt, used by the second.
-    WriteFile(fleet::CalibrationIdsUri(job_, 1), "ids");
-    WriteFile(storage::JoinUri(fleet::AttemptStaging(job_, 1), "block-00000.safetensors"), "left over");
-  }
-
-  absl::Status Publish() { return publisher_.Publish(job_, outcomes_, {}, {}, &report_); }
-
-  std::set<std::string> Output() const {
-    std::set<std::string> names;
-    if (!fs::exists(folder_ / "out")) return names;
-    for (const auto& entry : fs::directory_iterator(folder_ / "out")) {
-      if (entry.path().filename() != "_calipress") names.insert(entry.path().filename());
-    }
-    return names;
-  }
-
-  nlohmann::json Json(const std::string& name) const {
-    return nlohmann::json::parse(ReadFile(folder_ / ("out/" + name)));
-  }
-
-  testing::TestFolder folder_;
-  std::unique_ptr<storage::ObjectStore> store_;
-  CheckpointPublisher publisher_;
-  v1::CompressionJob job_;
-  std::vector<worker::v1::StageOutcome> outcomes_;
-  v1::Report report_;
-};
-
-const std::set<std::string> kThreeShards = {"config.json",
-                                            "tokenizer.json",
-                                            "tokenizer_config.json",
-                                            "recipe.yaml",
-                                            "report.json",
-                                            "report.html",
-                                            "calibration_ids.npy",
-                                            "model.safetensors.index.json",
-                                            "model-00001-of-00003.safetensors",
-                                            "model-00002-of-00003.safetensors",
-                                            "model-00003-of-00003.safetensors"};
+using CheckpointPublisherTest = PublishingTest;
 
 TEST_F(CheckpointPublisherTest, PublishesAWholeCheckpoint) {
   Stage(3);
@@ -274,7 +200,7 @@ TEST_F(CheckpointPublisherTest, AJobThatOnlyEvaluatesPublishesNothing) {
   ASSERT_TRUE(Publish().ok()) << Publish();
   EXPECT_GT(report_.source_bytes(), 0);
   EXPECT_EQ(report_.output_bytes(), 0);
-  publisher_.Sweep(job_);
+  ASSERT_TRUE(publisher_.Sweep(job_).ok());
   EXPECT_TRUE(fs::exists(folder_ / "model/config.json"));
 }
 
@@ -282,8 +208,8 @@ TEST_F(CheckpointPublisherTest, SweepLeavesTheCheckpointAlone) {
   Stage(3);
   ASSERT_TRUE(Publish().ok());
   job_.set_state(v1::CompressionJob::SUCCEEDED);
-  publisher_.Sweep(job_);
-  publisher_.Sweep(job_);
+  ASSERT_TRUE(publisher_.Sweep(job_).ok());
+  ASSERT_TRUE(publisher_.Sweep(job_).ok());
   EXPECT_FALSE(fs::exists(folder_ / "out/_calipress"));
   EXPECT_EQ(Output(), kThreeShards);
 }
@@ -291,9 +217,9 @@ TEST_F(CheckpointPublisherTest, SweepLeavesTheCheckpointAlone) {
 TEST_F(CheckpointPublisherTest, SweepOfAFailedJobRemovesWhatItLeft) {
   Stage(3);
   job_.set_state(v1::CompressionJob::FAILED);
-  publisher_.Sweep(job_);
+  ASSERT_TRUE(publisher_.Sweep(job_).ok());
   EXPECT_FALSE(fs::exists(folder_ / "out"));
-  publisher_.Sweep(job_);
+  ASSERT_TRUE(publisher_.Sweep(job_).ok());
 }
 
 TEST_F(CheckpointPublisherTest, SweepTakesAPublicationThatWasCutShortBack) {
@@ -303,7 +229,7 @@ TEST_F(CheckpointPublisherTest, SweepTakesAPublicationThatWasCutShortBack) {
   ASSERT_FALSE(Output().empty());
   WriteFile(folder_ / "out/notes.txt", "the user's");
   job_.set_state(v1::CompressionJob::CANCELLED);
-  publisher_.Sweep(job_);
+  ASSERT_TRUE(publisher_.Sweep(job_).ok());
   EXPECT_EQ(Output(), std::set<std::string>{"notes.txt"});
   EXPECT_FALSE(fs::exists(folder_ / "out/_calipress"));
 }
@@ -312,7 +238,7 @@ TEST_F(CheckpointPublisherTest, SweepLeavesOtherJobsStagingAlone) {
   Stage(3);
   WriteFile(folder_ / "out/_calipress/uid-2/attempt-1/block", "another job's");
   job_.set_state(v1::CompressionJob::FAILED);
-  publisher_.Sweep(job_);
+  ASSERT_TRUE(publisher_.Sweep(job_).ok());
   EXPECT_FALSE(fs::exists(folder_ / "out/_calipress/uid-1"));
   EXPECT_TRUE(fs::exists(folder_ / "out/_calipress/uid-2/attempt-1/block"));
 }

@@ -170,7 +170,7 @@ TEST_F(StudyPublisherTest, EveryKeptRunIsACheckpointOfItsOwn) {
   EXPECT_TRUE(google::protobuf::util::MessageDifferencer::Equals(ReportIn("report.json"), report_));
   EXPECT_EQ(report_.output_bytes(), 0);
   job_.set_state(v1::CompressionJob::SUCCEEDED);
-  publisher_.Sweep(job_);
+  ASSERT_TRUE(publisher_.Sweep(job_).ok());
   EXPECT_EQ(Output(), Whole(kTwoFolders));
   EXPECT_FALSE(fs::exists(folder_ / "out/_calipress"));
 }
@@ -228,7 +228,7 @@ TEST_F(StudyPublisherTest, GoesOnAfterACrashAnywhereOrLeavesNothing) {
       ASSERT_FALSE(PublishTo(dying, &third).ok());
       WriteFile(folder_ / "out/runs/notes.txt", "the user's");
       job_.set_state(v1::CompressionJob::CANCELLED);
-      publisher_.Sweep(job_);
+      ASSERT_TRUE(publisher_.Sweep(job_).ok());
       job_.set_state(v1::CompressionJob::RUNNING);
       EXPECT_EQ(Output(), std::set<std::string>{"runs/notes.txt"});
     }
@@ -257,7 +257,7 @@ TEST_F(StudyPublisherTest, ForeignFilesAreRefusedAndLeftAlone) {
     EXPECT_EQ(Output(), std::set<std::string>{name});
     EXPECT_EQ(ReadFile(folder_ / (std::string("out/") + name)), "foreign");
     job_.set_state(v1::CompressionJob::FAILED);
-    publisher_.Sweep(job_);
+    ASSERT_TRUE(publisher_.Sweep(job_).ok());
     job_.set_state(v1::CompressionJob::RUNNING);
     EXPECT_EQ(Output(), std::set<std::string>{name});
   }

@@ -62,8 +62,10 @@ TEST_F(CoordinatorJobs, RefusesTakenIdsOutputsAndTooMany) {
   other.job.set_output("/out/elsewhere");
   EXPECT_EQ(ErrorReason(coordinator->Submit(other).status()), reason::kJobExists);
   other = Request("b");
-  other.job.set_output("file:///out/a/");
-  EXPECT_EQ(ErrorReason(coordinator->Submit(other).status()), reason::kOutputExists);
+  for (const char* same : {"file:///out/a/", "/out//a", "/out/./a/", "/out/b/../a", "file:///out/%61"}) {
+    other.job.set_output(same);
+    EXPECT_EQ(ErrorReason(coordinator->Submit(other).status()), reason::kOutputExists) << same;
+  }
   options.max_unfinished_jobs = 1;
   StartCoordinator();
   auto full = coordinator->Submit(Request("c"));

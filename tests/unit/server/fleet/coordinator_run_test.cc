@@ -299,6 +299,24 @@ TEST_F(CoordinatorRun, AUsersFailureFailsTheJobAndSweeps) {
   EXPECT_TRUE(publisher.calls.empty());
 }
 
+TEST_F(CoordinatorRun, AFailedSweepIsTriedAgainAfterAPauseUpToABound) {
+  Submit("a");
+  StartTwo();
+  w2.End(UserError(reason::kNonFiniteWeights, "model.layers.3.mlp.up_proj.weight has NaN"));
+  ASSERT_TRUE(w1.Sync().ok());
+  w1.GoIdle();
+  publisher.sweep_failures.assign(100, EnvironmentError(reason::kStorageUnavailable, "the store does not answer"));
+  coordinator->RunPublishing();
+  coordinator->RunPublishing();
+  EXPECT_EQ(publisher.swept.size(), 1u) << "the pause is kept";
+  for (int i = 0; i < 20; ++i) {
+    Pass(1000);
+    coordinator->RunPublishing();
+  }
+  EXPECT_EQ(static_cast<int>(publisher.swept.size()), options.sweep_tries);
+  EXPECT_EQ(store->LoadUnswept()->size(), 1u) << "a restart sweeps again";
+}
+
 // A study that fails at its end, or is cancelled: what its runs measured stays.
 TEST_F(CoordinatorRun, AStudysRunsOutliveIt) {
   for (const bool cancel : {false, true}) {
@@ -555,6 +573,34 @@ TEST_F(CoordinatorRestart, SweepsWhatWasLeft) {
   ASSERT_TRUE(w1.TakeUp());
   w1.End(UserError(reason::kInvalidCalibrationData, "too little text"));
   EXPECT_EQ(Get("a").state(), v1::CompressionJob::FAILED);
+  Restart();
+  coordinator->RunPublishing();
+  EXPECT_THAT(publisher.swept, ElementsAre("compressionJobs/a"));
+  Restart();
+  coordinator->RunPublishing();
+  EXPECT_EQ(publisher.swept.size(), 1u);
+}
+
+TEST_F(CoordinatorRestart, SweepsAgainWhatCouldNotBeSwept) {
+  Submit("a", 1);
+  ASSERT_TRUE(w1.TakeUp());
+  w1.End(UserError(reason::kInvalidCalibrationData, "too little text"));
+  publisher.sweep_failures.assign(1, EnvironmentError(reason::kStorageUnavailable, "the store does not answer"));
+  coordinator->RunPublishing();
+  Restart();
+  coordinator->RunPublishing();
+  EXPECT_EQ(publisher.swept.size(), 2u);
+  Restart();
+  coordinator->RunPublishing();
+  EXPECT_EQ(publisher.swept.size(), 2u);
+}
+
+TEST_F(CoordinatorRestart, SweepsWhatADeletedJobLeft) {
+  Submit("a", 1);
+  ASSERT_TRUE(w1.TakeUp());
+  ASSERT_TRUE(coordinator->Cancel("compressionJobs/a", "").ok());
+  w1.GoIdle();
+  ASSERT_TRUE(coordinator->Delete("compressionJobs/a").ok());
   Restart();
   coordinator->RunPublishing();
   EXPECT_THAT(publisher.swept, ElementsAre("compressionJobs/a"));

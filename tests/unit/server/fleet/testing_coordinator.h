@@ -47,9 +47,16 @@ class ScriptedPublisher : public Publisher {
     report->set_output_bytes(1234);
     return absl::OkStatus();
   }
-  void Sweep(const v1::CompressionJob& job) override { swept.push_back(job.name()); }
+  absl::Status Sweep(const v1::CompressionJob& job) override {
+    swept.push_back(job.name());
+    if (sweep_failures.empty()) return absl::OkStatus();
+    const absl::Status failure = sweep_failures.front();
+    sweep_failures.pop_front();
+    return failure;
+  }
 
   std::deque<absl::Status> failures;
+  std::deque<absl::Status> sweep_failures;
   std::function<void()> on_publish;
   std::vector<Call> calls;
   std::vector<std::string> swept;

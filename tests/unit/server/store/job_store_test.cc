@@ -274,6 +274,30 @@ TEST_P(JobStoreConformance, RunningJobsThatNeedASweepAreLeftAlone) {
   EXPECT_THAT(*store_->LoadUnswept(), IsEmpty());
 }
 
+TEST_P(JobStoreConformance, ADeletedJobThatNeedsASweepIsRememberedUntilItIsSwept) {
+  ASSERT_TRUE(store_->Create(Row("a"), {}).ok());
+  ASSERT_TRUE(store_->Create(Row("b"), {}).ok());
+  JobChange end;
+  end.uid = "uid-a";
+  end.job = Row("a").job;
+  end.job->set_state(v1::CompressionJob::CANCELLED);
+  end.needs_sweep = true;
+  ASSERT_TRUE(store_->Apply(end).ok());
+  ASSERT_TRUE(store_->Delete("uid-a").ok());
+  ASSERT_TRUE(store_->Delete("uid-b").ok());
+  EXPECT_EQ(store_->Get("compressionJobs/a").status().code(), absl::StatusCode::kNotFound);
+  ASSERT_EQ(store_->LoadUnswept()->size(), 1u);
+  EXPECT_EQ(store_->LoadUnswept()->at(0).uid(), "uid-a");
+  ASSERT_TRUE(store_->Create(Row("a"), {}).status().ok()) << "its name is free";
+  ASSERT_TRUE(store_->Delete("uid-a").ok());
+  JobChange swept;
+  swept.uid = "uid-a";
+  swept.needs_sweep = false;
+  EXPECT_TRUE(store_->Apply(swept).ok());
+  EXPECT_THAT(*store_->LoadUnswept(), IsEmpty());
+  EXPECT_EQ(store_->Apply(swept).code(), absl::StatusCode::kNotFound);
+}
+
 INSTANTIATE_TEST_SUITE_P(Stores, JobStoreConformance,
                          ::testing::Values(Implementation{"sqlite", [] { return OpenSqliteJobStore(":memory:"); }}),
                          [](const auto& info) { return info.param.name; });
