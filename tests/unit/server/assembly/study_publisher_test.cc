@@ -114,9 +114,16 @@ class StudyPublisherTest : public ::testing::Test {
 
   // The output of a study, with checkpoints in these folders.
   static std::set<std::string> Whole(const std::vector<std::string>& folders) {
-    std::set<std::string> names = {
-        "study.csv",   "study_runs.csv",        "study.json",           "study.md", "study.yaml", "report.json",
-        "report.html", "calibration/web-0.npy", "calibration/web-1.npy"};
+    std::set<std::string> names = {"study_comparisons.csv",
+                                   "study.csv",
+                                   "study_runs.csv",
+                                   "study.json",
+                                   "study.md",
+                                   "study.yaml",
+                                   "report.json",
+                                   "report.html",
+                                   "calibration/web-0.npy",
+                                   "calibration/web-1.npy"};
     for (const std::string& folder : folders) {
       for (const char* name :
            {"config.json", "tokenizer.json", "recipe.yaml", "report.json", "report.html", "calibration_ids.npy",
