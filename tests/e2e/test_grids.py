@@ -133,8 +133,8 @@ def test_mixed_formats_load(tmp_path, recipe_file):
 
 def test_blocks_may_end_within_a_linear(tmp_path, recipe_file):
     """192 outputs of k and v are a block and a half; compressed-tensors reads them from 0.19 on, and the report says so."""
-    config = LlamaConfig(vocab_size=4096, hidden_size=256, intermediate_size=384, num_hidden_layers=2, head_dim=32,
-                         num_attention_heads=12, num_key_value_heads=6, max_position_embeddings=256,
+    config = LlamaConfig(vocab_size=4096, hidden_size=256, intermediate_size=384, num_hidden_layers=2, head_dim=48,
+                         num_attention_heads=8, num_key_value_heads=4, max_position_embeddings=256,
                          tie_word_embeddings=True, initializer_range=0.2, bos_token_id=1, eos_token_id=2)
     torch.manual_seed(0)
     LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(tmp_path / "model")

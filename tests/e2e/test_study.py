@@ -2,17 +2,15 @@
 
 import csv
 import json
-import os
 import shutil
 import statistics
-import subprocess
-import sys
 
 import pytest
 from safetensors.torch import load_file, save_file
 
 from checkpoint_bytes import digest
 from conftest import CALIBRATION, HELDOUT, MODEL, calipress, wait_for
+from load_checkpoint import check
 
 
 def study(methods, draws=2, extra="", more=""):
@@ -121,14 +119,12 @@ def test_the_best_of_each_method_are_checkpoints(winners, tmp_path):
         "study_comparisons.csv", "study_runs.csv"]
     assert {f"runs/{entry.name}" for entry in (out / "runs").iterdir()} == {
         by_name[name]["checkpoint"] for name in told["kept"]}
-    program = os.path.join(os.path.dirname(__file__), "load_checkpoint.py")
     for name in told["kept"]:
         method = name.split("/")[0]
         ended = [run for run in told["runs"] if run["method"] == method]
         assert name == min(ended, key=perplexity)["name"]
         folder = out / by_name[name]["checkpoint"]
-        loaded = subprocess.run([sys.executable, program, str(folder), str(MODEL)], capture_output=True, text=True)
-        assert loaded.returncode == 0, loaded.stderr
+        check(folder, MODEL)
         # recipe.yaml is that run's: it makes the same checkpoint by itself, on one worker.
         calipress("run", MODEL, tmp_path / method, "--recipe", folder / "recipe.yaml", "--threads-per-worker", 1, check=0)
         assert digest(tmp_path / method) == digest(folder)
