@@ -191,7 +191,7 @@ TEST_F(ServiceTest, ListsWorkers) {
 
 TEST_F(ServiceTest, RefusesMessagesBeyondItsLimit) {
   auto request = Request();
-  request.mutable_compression_job()->set_display_name(std::string(5 << 20, 'x'));
+  request.mutable_compression_job()->set_display_name(std::string(33 << 20, 'x'));
   v1::CompressionJob job;
   EXPECT_EQ(TryCreate(request, &job).error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
 }

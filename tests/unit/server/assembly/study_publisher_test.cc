@@ -290,7 +290,7 @@ TEST_F(StudyPublisherTest, WhatWorkersLeftIsLookedAt) {
   expect(ErrorClass::kDefect, "rank-1.pb is damaged", [&] { WriteFile(state(3), "nonsense"); });
   expect(ErrorClass::kDefect, "no worker wrote it", [&] { kept_.pop_back(); });
   expect(ErrorClass::kDefect, "has no run", [&] { report_.mutable_study()->set_kept(0, "../x"); });
-  expect(ErrorClass::kEnvironment, "web-0.npy is gone",
+  expect(ErrorClass::kEnvironment, "web-0.npy, which the job wrote, is gone",
          [&] { fs::remove(folder_ / "out/_calipress/uid-1/calibration/web-0.npy"); });
 }
 
