@@ -79,7 +79,8 @@ def quality(folder):
                 command += ["--reference", model]
             told = json.loads(measure(command)[2].strip().splitlines()[-1])["evaluations"][0]
             row[name] = {k: round(told[k], 5) for k in ("perplexity", "kl_divergence", "top1_agreement") if k in told}
-        if checkpoint != model and not label.startswith("spqr"):  # whose layout is ours
+        # SpQR's layout is ours; AWQ and SmoothQuant fold scales into the weights, which are then other ones.
+        if checkpoint != model and not label.startswith(("spqr", "awq", "smoothquant")):
             output = measure([PEER, HERE / "layer_errors.py", model, ids, checkpoint])[2]
             errors = next(json.loads(line) for line in output.splitlines() if line.startswith('{"layer_errors'))
             row["error"] = round(next(iter(errors["layer_errors"].values())), 6)
