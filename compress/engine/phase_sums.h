@@ -11,7 +11,6 @@ namespace calipress::engine {
 class PhaseSums {
  public:
   void Add(const v1::PhaseReport& phase);
-  const std::vector<v1::PhaseReport>& all() const { return sums_; }
   // Tells of them as parts of a phase: "study: compress".
   void Tell(const std::string& whole, StageObserver& observer) const;
 

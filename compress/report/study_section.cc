@@ -1,6 +1,4 @@
 #include <algorithm>
-#include <set>
-#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -119,7 +117,6 @@ std::string OriginalTable(const v1::StudyReport& study) {
   return table.empty() ? "" : table.Render();
 }
 
-// A row for each set: runs of one source and draw have the same.
 std::string CalibrationTable(const v1::StudyReport& study) {
   HtmlTable table({{"source"},
                    {"draw", true},
@@ -132,11 +129,9 @@ std::string CalibrationTable(const v1::StudyReport& study) {
                    {"n-gram diversity", true},
                    {"Zipf exponent", true},
                    {"ids' SHA-256"}});
-  std::set<std::pair<std::string, int>> told;
-  for (const v1::RunReport& run : study.runs()) {
-    if (!run.has_calibration() || !told.emplace(run.source(), run.draw()).second) continue;
-    const v1::CalibrationReport& set = run.calibration();
-    table.Add({Escaped(run.source()), absl::StrCat(run.draw()), absl::StrCat(set.sequences()),
+  for (const v1::RunReport* run : RunsOfSets(study)) {
+    const v1::CalibrationReport& set = run->calibration();
+    table.Add({Escaped(run->source()), absl::StrCat(run->draw()), absl::StrCat(set.sequences()),
                absl::StrCat(set.tokens()), set.has_perplexity() ? FormatPerplexity(set.perplexity()) : kNone,
                absl::StrCat(set.scored_tokens()), Percent(set.repetition()), Percent(set.vocabulary_coverage()),
                Fixed(set.ngram_diversity(), 3), Fixed(set.zipf_exponent(), 3),

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 #include <optional>
+#include <set>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -52,6 +54,15 @@ std::vector<StudyGroup> StudyGroups(const v1::StudyReport& study, const std::str
     if (!group.values.empty()) groups.push_back(std::move(group));
   }
   return groups;
+}
+
+std::vector<const v1::RunReport*> RunsOfSets(const v1::StudyReport& study) {
+  std::vector<const v1::RunReport*> runs;
+  std::set<std::pair<std::string, int>> known;
+  for (const v1::RunReport& run : study.runs()) {
+    if (run.has_calibration() && known.emplace(run.source(), run.draw()).second) runs.push_back(&run);
+  }
+  return runs;
 }
 
 double Quantile(const std::vector<double>& values, double share) {

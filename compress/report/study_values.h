@@ -21,6 +21,9 @@ std::vector<std::string> PlottedMetrics(const v1::StudyReport& study);
 // are left out.
 std::vector<StudyGroup> StudyGroups(const v1::StudyReport& study, const std::string& metric);
 
+// A run for each calibration set, in their order: runs of one source and draw have the same. The study outlives them.
+std::vector<const v1::RunReport*> RunsOfSets(const v1::StudyReport& study);
+
 // Of values in rising order, at least one: between neighbours in a straight line (numpy's default).
 double Quantile(const std::vector<double>& values, double share);
 

@@ -5,6 +5,7 @@
 #include "client/cli/output/table.h"
 #include "client/cli/output/text.h"
 #include "compress/base/units.h"
+#include "compress/report/study_values.h"
 #include "compress/storage/object_store.h"
 
 namespace calipress::cli {
@@ -60,7 +61,6 @@ std::string ComparisonsText(const v1::StudyReport& study) {
   return table.empty() ? "" : table.Render();
 }
 
-// A row for each set: runs of one source and draw have the same.
 std::string CalibrationSetsText(const v1::StudyReport& study) {
   Table table({{"calibration"},
                {"draw", Align::kRight},
@@ -71,11 +71,9 @@ std::string CalibrationSetsText(const v1::StudyReport& study) {
                {"repetition", Align::kRight},
                {"vocabulary", Align::kRight},
                {"ids"}});
-  std::set<std::pair<std::string, int>> told;
-  for (const v1::RunReport& run : study.runs()) {
-    if (!run.has_calibration() || !told.emplace(run.source(), run.draw()).second) continue;
-    const v1::CalibrationReport& set = run.calibration();
-    table.Add({run.source(), absl::StrCat(run.draw()), absl::StrCat(set.sequences()), absl::StrCat(set.tokens()),
+  for (const v1::RunReport* run : report::RunsOfSets(study)) {
+    const v1::CalibrationReport& set = run->calibration();
+    table.Add({run->source(), absl::StrCat(run->draw()), absl::StrCat(set.sequences()), absl::StrCat(set.tokens()),
                set.has_perplexity() ? FormatPerplexity(set.perplexity()) : "-", absl::StrCat(set.scored_tokens()),
                FormatPercent(set.repetition()), FormatPercent(set.vocabulary_coverage()),
                set.fingerprint().substr(0, 12)});

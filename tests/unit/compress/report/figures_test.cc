@@ -102,6 +102,18 @@ TEST(Axes, AreRoundAndHoldEveryValue) {
   EXPECT_DOUBLE_EQ(LogAxis(0.01, 1).Place(0.1), 0.5);
 }
 
+TEST(StudyValues, ARunForEachCalibrationSet) {
+  v1::StudyReport study;
+  for (const auto& [source, draw, calibrated] :
+       {std::tuple{"a", 0, false}, {"a", 0, true}, {"a", 0, true}, {"a", 1, true}, {"b", 0, true}}) {
+    v1::RunReport* run = study.add_runs();
+    run->set_source(source);
+    run->set_draw(draw);
+    if (calibrated) run->mutable_calibration()->set_tokens(1);
+  }
+  EXPECT_THAT(RunsOfSets(study), ElementsAre(&study.runs(1), &study.runs(3), &study.runs(4)));
+}
+
 TEST(StudyValues, DrawsOfAMetricAndQuartiles) {
   v1::StudyReport study;
   auto* statistic = study.add_statistics();

@@ -38,12 +38,7 @@ class StudyPublisherTest : public ::testing::Test {
  protected:
   StudyPublisherTest() : store_(storage::OpenObjectStore()), publisher_(store_.get()) {
     testing::WriteTinyModel(*store_, folder_ / "model");
-    job_.set_name("compressionJobs/j");
-    job_.set_uid("uid-1");
-    job_.set_model(folder_ / "model");
-    job_.set_output(folder_ / "out");
-    job_.set_attempt(2);
-    job_.set_state(v1::CompressionJob::RUNNING);
+    job_ = testing::RunningJob(folder_);
     const auto recipe = recipe::ParseYaml(kStudy);
     EXPECT_TRUE(recipe.ok()) << recipe.status();
     *job_.mutable_recipe() = recipe::Resolve(*recipe, testing::TinySpec());

@@ -27,12 +27,7 @@ class PublishingTest : public ::testing::Test {
   PublishingTest() : store_(storage::OpenObjectStore()), publisher_(store_.get()) {
     testing::WriteTinyModel(*store_, folder_ / "model");
     WriteFile(folder_ / "model/tokenizer_config.json", "{\"a\": 1}");
-    job_.set_name("compressionJobs/j");
-    job_.set_uid("uid-1");
-    job_.set_model(folder_ / "model");
-    job_.set_output(folder_ / "out");
-    job_.set_attempt(2);
-    job_.set_state(v1::CompressionJob::RUNNING);
+    job_ = testing::RunningJob(folder_);
     Use("steps: [{rtn: {bits: 4, group_size: 8}}]");
     report_.set_total_seconds(12.5);
     report_.add_warnings("a warning");
