@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "calipress/v1/job.pb.h"
 #include "calipress/worker/v1/worker_service.pb.h"
 #include "compress/checkpoint/compressed_tensors.h"
 #include "compress/recipe/recipe.h"
@@ -53,6 +54,18 @@ inline std::vector<worker::v1::StageOutcome> StageShards(storage::ObjectStore& s
     }
   }
   return outcomes;
+}
+
+// A job on folder/model that publishes into folder/out, in its second attempt.
+inline v1::CompressionJob RunningJob(const TestFolder& folder) {
+  v1::CompressionJob job;
+  job.set_name("compressionJobs/j");
+  job.set_uid("uid-1");
+  job.set_model(folder / "model");
+  job.set_output(folder / "out");
+  job.set_attempt(2);
+  job.set_state(v1::CompressionJob::RUNNING);
+  return job;
 }
 
 }  // namespace calipress::testing

@@ -7,7 +7,6 @@
 #include <string>
 #include <vector>
 
-#include "calipress/v1/job.pb.h"
 #include "compress/arch/arch.h"
 #include "compress/checkpoint/safetensors.h"
 #include "compress/storage/object_store.h"
@@ -88,18 +87,6 @@ inline void WriteTinyModel(storage::ObjectStore& store, const std::string& folde
   WriteFile(folder + "/config.json", kTinyConfig);
   WriteFile(folder + "/tokenizer.json", TinyTokenizer());
   WriteTensors(store, folder + "/model.safetensors", TinyTensors());
-}
-
-// A job on folder/model that publishes into folder/out, in its second attempt.
-inline v1::CompressionJob RunningJob(const TestFolder& folder) {
-  v1::CompressionJob job;
-  job.set_name("compressionJobs/j");
-  job.set_uid("uid-1");
-  job.set_model(folder / "model");
-  job.set_output(folder / "out");
-  job.set_attempt(2);
-  job.set_state(v1::CompressionJob::RUNNING);
-  return job;
 }
 
 }  // namespace calipress::testing
