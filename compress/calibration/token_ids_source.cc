@@ -66,18 +66,27 @@ absl::Status CheckIds(const TokenMatrix& tokens, const std::string& name, int64_
   return absl::OkStatus();
 }
 
+absl::Status CheckFirstRow(const v1::TokenIdsSource& source, const std::string& name, int64_t sequences) {
+  if (source.first_row() < sequences) return absl::OkStatus();
+  return Refused(name, absl::StrCat("has ", sequences, " rows, and token_ids.first_row passes over ",
+                                    source.first_row(), "; lower it"));
+}
+
 }  // namespace
 
 absl::StatusOr<SourceTokens> TokensFromIds(const v1::TokenIdsSource& source, const SourceRequest& request,
                                            const SourceContext& context) {
   const std::string name = storage::RedactUri(source.uri());
-  CALIPRESS_ASSIGN_OR_RETURN(const TokenMatrix file, ReadTokenFile(context.store, source.uri()));
+  CALIPRESS_ASSIGN_OR_RETURN(TokenMatrix file, ReadTokenFile(context.store, source.uri()));
   if (request.length > 0 && request.length != file.length) {
     return Refused(name,
                    absl::StrCat("has sequences of ", file.length, " tokens, and calibration.sequence_length is ",
                                 request.length, "; give that length, or leave it out where ids are all there is"));
   }
   CALIPRESS_RETURN_IF_ERROR(CheckIds(file, name, context.vocabulary));
+  CALIPRESS_RETURN_IF_ERROR(CheckFirstRow(source, name, file.sequences));
+  file.ids.erase(file.ids.begin(), file.ids.begin() + source.first_row() * file.length);
+  file.sequences -= source.first_row();
   if (file.sequences < request.draws) {
     return Refused(name, absl::StrCat("has ", file.sequences, " sequences, which ", request.draws,
                                       " disjoint draws cannot share; ask for fewer draws"));
@@ -102,7 +111,8 @@ absl::StatusOr<SourceTokens> TokensFromIds(const v1::TokenIdsSource& source, con
                               items.Account(), all ? "; widen the filter" : "; lower it, or leave it out to use all"));
 }
 
-absl::StatusOr<TokenFileShape> ReadTokenFileShape(storage::ObjectStore& store, const std::string& uri) {
+absl::StatusOr<TokenFileShape> ReadTokenFileShape(storage::ObjectStore& store, const v1::TokenIdsSource& source) {
+  const std::string& uri = source.uri();
   CALIPRESS_ASSIGN_OR_RETURN(const auto reader, OpenDataFile(store, uri));
   const bool safetensors = recipe::DataKindOf(uri) == recipe::DataKind::kSafetensors;
   std::string start(std::min(reader->size(), kTokenFileStartBytes), '\0');
@@ -110,7 +120,8 @@ absl::StatusOr<TokenFileShape> ReadTokenFileShape(storage::ObjectStore& store, c
   auto layout =
       safetensors ? ParseTokenSafetensorsLayout(start, reader->size()) : ParseNpyLayout(start, reader->size());
   if (!layout.ok()) return Annotate(layout.status(), storage::RedactUri(uri));
-  return TokenFileShape{layout->sequences, layout->length};
+  CALIPRESS_RETURN_IF_ERROR(CheckFirstRow(source, storage::RedactUri(uri), layout->sequences));
+  return TokenFileShape{layout->sequences - source.first_row(), layout->length};
 }
 
 }  // namespace calipress::calibration

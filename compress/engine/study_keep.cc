@@ -43,13 +43,13 @@ absl::StatusOr<std::vector<v1::RunReport>> EndedWell(StageContext& context, cons
 
 // What of study.keep nothing is left of.
 void WarnOfMissing(StageContext& context, const std::vector<v1::RunReport>& well) {
+  if (well.empty()) return;  // the job fails with what was wrong
   const v1::Study& study = context.recipe().study();
   const auto any = [&](auto matches) { return std::any_of(well.begin(), well.end(), matches); };
   const auto warn = [&](const auto&... parts) { context.outcome.add_warnings(absl::StrCat("study.keep: ", parts...)); };
   for (const std::string& entry : study.keep()) {
-    if (entry == recipe::kKeepBest) {
-      if (well.empty()) warn("no run of the study ended well; none is kept");
-    } else if (entry == recipe::kKeepBestOfEach) {
+    if (entry == recipe::kKeepBest) continue;  // there is one
+    if (entry == recipe::kKeepBestOfEach) {
       for (const v1::StudyMethod& method : study.methods()) {
         const bool found = any([&](const v1::RunReport& run) { return run.method() == method.name(); });
         if (!found) warn("no run of ", method.name(), " ended well; none of it is kept");

@@ -309,6 +309,7 @@ absl::Status Study::Tell(ActiveRun& active) {
     report.set_relative_error(told.linears() > 0 ? errors / told.linears() : 0.0);
   } else {
     report.set_error(std::string(active.failure.message()));
+    report.set_error_reason(ErrorReason(active.failure));
     LogWarning("a run of the study failed", {{"run", run.name}, {"cause", report.error()}});
   }
   context_.outcome.set_peak_memory_bytes(

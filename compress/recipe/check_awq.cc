@@ -21,6 +21,7 @@ void CheckAwq(const v1::Recipe&, const v1::Step& step, const std::string& path, 
   if (!v1::AwqSearch_IsValid(awq.search())) {
     refuse(absl::StrCat(path, ".search"), "must be activations or duo");
   }
+  if (!v1::Observer_IsValid(awq.observer())) refuse(absl::StrCat(path, ".observer"), "must be minmax or mse");
   if (awq.has_grid() && (awq.grid() < 1 || awq.grid() > kMaxGrid)) {
     refuse(absl::StrCat(path, ".grid"), absl::StrCat("must be 1 to ", kMaxGrid, ", not ", awq.grid()));
   }

@@ -24,6 +24,10 @@ void CheckKind(const v1::CalibrationSource& source, const std::string& path, con
       if (!uri.empty() && !IsTokenIds(DataKindOf(uri))) {
         refuse(absl::StrCat(path, ".token_ids.uri"), "must name a .npy or a .safetensors file");
       }
+      if (source.token_ids().first_row() < 0) {
+        refuse(absl::StrCat(path, ".token_ids.first_row"),
+               absl::StrCat("must be 0 or more, not ", source.token_ids().first_row()));
+      }
       return;
     }
     case v1::CalibrationSource::kInstructions: {

@@ -30,16 +30,21 @@ void ResolveIntegers(Method* method) {
   CALIPRESS_DEFAULT(method, symmetric, scheme.symmetric);
 }
 
+template <typename Method>
+void ResolveObserver(Method* method) {
+  if (method->observer() == v1::OBSERVER_UNSPECIFIED) method->set_observer(v1::OBSERVER_MINMAX);
+}
+
 void ResolveScheme(v1::SweepQuantization* quantize) {
   ResolveIntegers(quantize);
-  if (quantize->observer() == v1::OBSERVER_UNSPECIFIED) quantize->set_observer(v1::OBSERVER_MINMAX);
+  ResolveObserver(quantize);
 }
 
 template <typename Method>
 void ResolveScheme(Method* method) {
   if (method->type() == v1::NUMBER_TYPE_UNSPECIFIED) method->set_type(v1::NUMBER_TYPE_INT);
   if (method->activations() == v1::ACTIVATIONS_UNSPECIFIED) method->set_activations(v1::ACTIVATIONS_NONE);
-  if (method->observer() == v1::OBSERVER_UNSPECIFIED) method->set_observer(v1::OBSERVER_MINMAX);
+  ResolveObserver(method);
   const auto scheme = DefaultScheme(method->type(), method->strategy(), method->activations());
   CALIPRESS_DEFAULT(method, bits, scheme.bits);
   CALIPRESS_DEFAULT(method, group_size, static_cast<int32_t>(scheme.group_size));
@@ -93,6 +98,7 @@ void ResolveStep(bool sequential, v1::Step* step) {
       CALIPRESS_DEFAULT(spqr, act_order, scheme.act_order);
       CALIPRESS_DEFAULT(spqr, damping, 1.0);
       CALIPRESS_DEFAULT(spqr, true_sequential, sequential);
+      ResolveObserver(spqr);
       if (spqr->on_numeric_failure() == v1::ON_NUMERIC_FAILURE_UNSPECIFIED) {
         spqr->set_on_numeric_failure(v1::ON_NUMERIC_FAILURE_FALLBACK);
       }
@@ -139,6 +145,7 @@ void ResolveStep(bool sequential, v1::Step* step) {
       if (awq->search() == v1::AWQ_SEARCH_UNSPECIFIED) awq->set_search(v1::AWQ_SEARCH_DUO);
       CALIPRESS_DEFAULT(awq, grid, 20);
       CALIPRESS_DEFAULT(awq, clip, true);
+      ResolveObserver(awq);
       break;
     }
     case v1::Step::kSmoothquant:

@@ -121,6 +121,11 @@ class Validator {
     }
   }
 
+  void CheckOnNumericFailure(const std::string& path, v1::OnNumericFailure value) {
+    if (v1::OnNumericFailure_IsValid(value)) return;
+    Refuse(absl::StrCat(path, ".on_numeric_failure"), "must be fallback or fail");
+  }
+
   void CheckSpqr(const std::string& path, const v1::Spqr& spqr) {
     const auto check = [&](const char* field, bool has, double value, double least, double most) {
       if (!has || (value >= least && value <= most)) return;
@@ -143,6 +148,8 @@ class Validator {
     if (spqr.has_damping() && !(spqr.damping() > 0 && spqr.damping() <= 100)) {
       Refuse(absl::StrCat(path, ".damping"), absl::StrCat("must be above 0 and at most 100, not ", spqr.damping()));
     }
+    CheckOnNumericFailure(path, spqr.on_numeric_failure());
+    if (!v1::Observer_IsValid(spqr.observer())) Refuse(absl::StrCat(path, ".observer"), "must be minmax or mse");
   }
 
   void CheckGptq(const std::string& path, const v1::Gptq& gptq) {
@@ -158,9 +165,7 @@ class Validator {
     if (gptq.has_block_size() && (gptq.block_size() < 16 || gptq.block_size() > 4096)) {
       Refuse(absl::StrCat(path, ".block_size"), absl::StrCat("must be 16 to 4096, not ", gptq.block_size()));
     }
-    if (!v1::OnNumericFailure_IsValid(gptq.on_numeric_failure())) {
-      Refuse(absl::StrCat(path, ".on_numeric_failure"), "must be fallback or fail");
-    }
+    CheckOnNumericFailure(path, gptq.on_numeric_failure());
   }
 
   void CheckStep(const std::string& path, const v1::Step& step) {

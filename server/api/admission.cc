@@ -118,7 +118,7 @@ absl::StatusOr<InputSizes> CalibrationSizes(storage::ObjectStore& store, const v
     const v1::CalibrationSource& source = calibration.sources(i);
     int64_t given = sequences[i];
     if (source.has_token_ids()) {
-      CALIPRESS_ASSIGN_OR_RETURN(const auto shape, calibration::ReadTokenFileShape(store, source.token_ids().uri()));
+      CALIPRESS_ASSIGN_OR_RETURN(const auto shape, calibration::ReadTokenFileShape(store, source.token_ids()));
       sizes.calibration_length = shape.length;
       if (given == recipe::kAllSequences) given = shape.sequences;
     }

@@ -8,6 +8,8 @@
 #include "compress/base/status_macros.h"
 #include "compress/checkpoint/formats/linear_format.h"
 #include "compress/checkpoint/publication/source_files.h"
+#include "compress/recipe/recipe_yaml.h"
+#include "compress/recipe/replay.h"
 #include "server/assembly/expected_tensors.h"
 #include "server/fleet/staging.h"
 
@@ -17,7 +19,8 @@ std::vector<std::string> Checkpoint::Files() const {
   std::vector<std::string> files = copies;
   for (const auto& shard : shards) files.push_back(shard.file());
   if (!repeated_config.empty()) files.push_back(repeated_config);
-  for (const char* file : {kIndexFile, kRecipeFile, kReportFile, kPageFile, fleet::kCalibrationIdsFile, kConfigFile})
+  for (const char* file :
+       {kIndexFile, kRecipeFile, kReplayFile, kReportFile, kPageFile, fleet::kCalibrationIdsFile, kConfigFile})
     files.emplace_back(file);
   if (imatrix_staged) files.emplace_back(fleet::kImatrixFile);
   return files;
@@ -58,6 +61,9 @@ absl::StatusOr<Checkpoint> DesignCheckpoint(storage::ObjectStore& store, const s
     checkpoint.ids_staged = ids;
     break;
   }
+  const auto replay = recipe::ReplayRecipe(job.recipe(), report.calibration(),
+                                           storage::JoinUri(job.output(), fleet::kCalibrationIdsFile));
+  if (replay) checkpoint.replay = recipe::RecipeYaml(*replay);
   if (job.recipe().output().imatrix()) checkpoint.imatrix_staged = parts.imatrix;
   checkpoint.report = report;
   checkpoint.report.set_output_bytes(TensorBytes(checkpoint.shards));

@@ -17,6 +17,7 @@ namespace calipress::assembly {
 inline constexpr char kConfigFile[] = "config.json";
 inline constexpr char kIndexFile[] = "model.safetensors.index.json";
 inline constexpr char kRecipeFile[] = "recipe.yaml";
+inline constexpr char kReplayFile[] = "replay.yaml";
 inline constexpr char kReportFile[] = "report.json";
 inline constexpr char kPageFile[] = "report.html";
 inline constexpr int64_t kLargestConfig = 4 << 20;
@@ -42,6 +43,7 @@ struct Checkpoint {
   std::optional<std::string> index;                      // text of the index, with several shards
   std::vector<std::string> copies;                       // taken over from the source
   std::optional<std::string> ids_staged;                 // calibration ids, where they still are in staging
+  std::optional<std::string> replay;                     // text of the recipe that calibrates with these ids again
   std::optional<std::string> imatrix_staged;             // where imatrix.gguf is written, if it is a part
 
   // Names in its folder.

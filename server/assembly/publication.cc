@@ -87,6 +87,7 @@ absl::Status WriteBesides(storage::ObjectStore& store, const Checkpoint& checkpo
     CALIPRESS_RETURN_IF_ERROR(checkpoint::CopyFile(store, job.model(), job.output(), name));
   }
   CALIPRESS_RETURN_IF_ERROR(store.WriteAll(target(kRecipeFile), recipe::RecipeYaml(job.recipe())));
+  if (checkpoint.replay) CALIPRESS_RETURN_IF_ERROR(store.WriteAll(target(kReplayFile), *checkpoint.replay));
   if (checkpoint.ids_staged) {
     CALIPRESS_RETURN_IF_ERROR(MoveOver(store, *checkpoint.ids_staged, target(fleet::kCalibrationIdsFile)));
   }

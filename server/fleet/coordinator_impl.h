@@ -97,6 +97,7 @@ class CoordinatorImpl : public Coordinator {
   void PublishOne(std::unique_lock<std::mutex>& lock, WorkingJob& working);
   void SweepOne(std::unique_lock<std::mutex>& lock, DueSweep sweep);
   void AfterPublish(WorkingJob& working, const absl::Status& status, const v1::Report& report);
+  void EndWithoutResult(WorkingJob& working, const absl::Status& cause);
   void RunDue(bool sweep_only);
   void PublishLoop();
   void TickLoop();

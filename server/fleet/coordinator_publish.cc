@@ -46,6 +46,12 @@ void CoordinatorImpl::PublishOne(std::unique_lock<std::mutex>& lock, WorkingJob&
     *kept.mutable_kept_runs() = working.earlier.kept_runs();
     AddKept(working.ranks, job.attempt(), &kept);
   }
+  if (const absl::Status any = CheckAnyRun(report.study()); !any.ok()) {
+    working.publishing = false;
+    EndWithoutResult(working, any);
+    (void)Flush();
+    return;
+  }
   report.set_total_seconds(std::chrono::duration<double>(clock_.Wall() - ReadTimestamp(job.start_time())).count());
 
   lock.unlock();
@@ -85,15 +91,18 @@ void CoordinatorImpl::AfterPublish(WorkingJob& working, const absl::Status& stat
     working.AddEvent(clock_.Wall(), absl::StrCat("publishing failed, and is tried again: ", cause));
     return;
   }
-  scheduler_.Finish(uid);
-  if (cancelling) {
-    CountAttempt(scheduler::AttemptOutcome::kCancelled, status);
+  EndWithoutResult(working, Annotate(status, "publishing"));
+}
+
+void CoordinatorImpl::EndWithoutResult(WorkingJob& working, const absl::Status& cause) {
+  scheduler_.Finish(working.job.uid());
+  if (working.job.state() == v1::CompressionJob::CANCELLING) {
+    CountAttempt(scheduler::AttemptOutcome::kCancelled, cause);
     EndJob(working, v1::CompressionJob::CANCELLED, absl::OkStatus(), "cancelled");
     return;
   }
-  CountAttempt(scheduler::AttemptOutcome::kFailed, status);
-  EndJob(working, v1::CompressionJob::FAILED, Annotate(status, "publishing"),
-         absl::StrCat("failed: publishing: ", cause));
+  CountAttempt(scheduler::AttemptOutcome::kFailed, cause);
+  EndJob(working, v1::CompressionJob::FAILED, cause, absl::StrCat("failed: ", cause.message()));
 }
 
 bool CoordinatorImpl::HasDueSweep() const {

@@ -5,7 +5,9 @@
 #include <set>
 #include <string>
 
+#include "absl/strings/str_cat.h"
 #include "compress/base/digest.h"
+#include "compress/base/error.h"
 #include "compress/recipe/study.h"
 #include "compress/study/summary.h"
 
@@ -27,7 +29,10 @@ FinishedRun Join(const std::vector<const FinishedRun*>& parts) {
   double errors = 0.0;
   for (const FinishedRun* part : parts) {
     const v1::RunReport& own = part->report();
-    if (report.error().empty()) report.set_error(own.error());
+    if (report.error().empty()) {
+      report.set_error(own.error());
+      report.set_error_reason(own.error_reason());
+    }
     report.mutable_evaluations()->MergeFrom(own.evaluations());
     report.mutable_tasks()->MergeFrom(own.tasks());
     report.mutable_warnings()->MergeFrom(own.warnings());
@@ -87,6 +92,15 @@ void AddKept(const std::vector<worker::v1::StageState>& ranks, int attempt, work
     kept->set_attempt(attempt);
     kept->set_world_size(static_cast<int>(ranks.size()));
   }
+}
+
+absl::Status CheckAnyRun(const v1::StudyReport& study) {
+  const auto& runs = study.runs();
+  const auto failed = [](const v1::RunReport& run) { return !run.error().empty(); };
+  if (runs.empty() || !std::all_of(runs.begin(), runs.end(), failed)) return absl::OkStatus();
+  // What most runs say may differ in a name alone; the first one stands for them.
+  return UserError(runs[0].error_reason(), absl::StrCat("none of the study's ", runs.size(), " runs ended well; ",
+                                                        runs[0].name(), ": ", runs[0].error()));
 }
 
 v1::StudyReport ReportOfRuns(const std::vector<worker::v1::StageState>& ranks, const worker::v1::StageState& earlier) {

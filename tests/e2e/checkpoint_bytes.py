@@ -1,5 +1,6 @@
 """An independent reader of quantized checkpoints (formats.md 7.1 to 7.3), in numpy and torch alone."""
 
+import filecmp
 import hashlib
 import json
 from pathlib import Path
@@ -79,10 +80,16 @@ def dequantized(folder):
 
 
 def digest(folder):
-    """One hash over every file that makes the checkpoint (reports have times in them, a study tables)."""
+    """One hash over every file that makes the checkpoint (reports have times in them, a study tables, replay.yaml the
+    folder)."""
     total = hashlib.sha256()
     for path in sorted(Path(folder).iterdir()):
-        if path.is_file() and not path.name.startswith(("report.", "study")):
+        if path.is_file() and not path.name.startswith(("report.", "study", "replay.")):
             total.update(path.name.encode())
             total.update(path.read_bytes())
     return total.hexdigest()
+
+
+def same_bytes(first, second):
+    """Whether two files are equal. (Of unequal bytes pytest would look for the differences, for hours.)"""
+    return filecmp.cmp(first, second, shallow=False)

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from safetensors.numpy import save_file
 
+from checkpoint_bytes import same_bytes
 from conftest import CALIBRATION, HELDOUT, MODEL, calipress
 
 TEMPLATE = "{% for m in messages %}{{ bos_token + m.role + ': ' + m.content + eos_token }}{% endfor %}"
@@ -104,7 +105,18 @@ def test_the_ids_make_the_same_checkpoint_again(data, mixed, tmp_path):
     out, _ = mixed
     run(data, tmp_path / "out", f'{{sources: [{{token_ids: {{uri: "{out}/calibration_ids.npy"}}}}]}}')
     for name in ("model.safetensors", "calibration_ids.npy"):
-        assert (tmp_path / "out" / name).read_bytes() == (out / name).read_bytes()
+        assert same_bytes(tmp_path / "out" / name, out / name)
+
+
+def test_the_replay_makes_the_same_checkpoint_again(data, mixed, tmp_path):
+    out, _ = mixed
+    given = json.loads((out / "report.json").read_text())["calibration"]["parts"]
+    calipress("run", data / "model", tmp_path / "out", "--recipe", out / "replay.yaml", "--threads-per-worker", 1, check=0)
+    for name in ("model.safetensors", "calibration_ids.npy"):
+        assert same_bytes(tmp_path / "out" / name, out / name)
+    parts = json.loads((tmp_path / "out" / "report.json").read_text())["calibration"]["parts"]
+    assert [(part["kind"], part["sequences"], part["domain"]) for part in parts] == [
+        ("token_ids", part["sequences"], part["domain"]) for part in given]
 
 
 def test_packings_are_the_same_text(data, tmp_path):

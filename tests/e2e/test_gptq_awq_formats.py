@@ -110,7 +110,7 @@ def weights_digest(folder, tmp_path):
     copy = tmp_path / "copy"
     copy.mkdir()
     for path in folder.iterdir():
-        if path.is_file() and path.name not in ("recipe.yaml", "report.json", "report.html", "calibration_ids.npy"):
+        if path.is_file() and path.name not in ("recipe.yaml", "replay.yaml", "report.json", "report.html", "calibration_ids.npy"):
             (copy / path.name).write_bytes(path.read_bytes())
     return digest(copy)
 

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from checkpoint_bytes import dequantized, digest, tensors
+from checkpoint_bytes import dequantized, digest, same_bytes, tensors
 from conftest import HELDOUT, MODEL, calipress
 
 LAW, WEB = "law", "web"
@@ -65,7 +65,13 @@ def test_a_weight_of_one_is_that_domain_alone(sets, tmp_path, recipe_file, propa
     only = run(tmp_path, recipe_file, "only", plain(sets, LAW, step, extra))
     weighed = run(tmp_path, recipe_file, "weighed", mixed(sets, (1, 0), step, extra))
     # The recipes and the ids beside them differ.
-    assert (only / "model.safetensors").read_bytes() == (weighed / "model.safetensors").read_bytes()
+    assert same_bytes(only / "model.safetensors", weighed / "model.safetensors")
+
+
+def test_a_mixture_is_replayed_from_its_ids(sets, tmp_path, recipe_file):
+    first = run(tmp_path, recipe_file, "first", mixed(sets, (0.3, 0.7), "{sparsegpt: {}}"))
+    again = run(tmp_path, recipe_file, "again", (first / "replay.yaml").read_text())
+    assert same_bytes(first / "model.safetensors", again / "model.safetensors")
 
 
 def test_equal_counts_at_a_half_are_concatenation(sets, tmp_path, recipe_file):

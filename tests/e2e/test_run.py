@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from checkpoint_bytes import dequantized, digest, tensors
+from checkpoint_bytes import dequantized, digest, same_bytes, tensors
 from conftest import BIN, CALIBRATION, HELDOUT, MODEL, ROOT, calipress, recipe
 from load_checkpoint import check
 from loading import VERSIONS, check_under
@@ -39,7 +39,7 @@ def test_writes_a_whole_checkpoint(result):
     out, _ = result
     names = {path.name for path in out.iterdir()}
     assert {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "generation_config.json",
-            "recipe.yaml", "report.json", "report.html", "calibration_ids.npy"} <= names
+            "recipe.yaml", "replay.yaml", "report.json", "report.html", "calibration_ids.npy"} <= names
     assert "_calipress" not in names, "staging files were left behind"
 
 
@@ -159,7 +159,7 @@ steps: [{{gptq: {{bits: 4, group_size: 128}}}}]
 output: {{format: compressed-tensors}}
 """
     calipress("run", MODEL, tmp_path / "out", "--recipe", recipe_file(text), "--threads-per-worker", 1, check=0)
-    assert (tmp_path / "out" / "model.safetensors").read_bytes() == (out / "model.safetensors").read_bytes()
+    assert same_bytes(tmp_path / "out" / "model.safetensors", out / "model.safetensors")
 
 
 def test_eval_agrees_with_the_report(result):
@@ -174,7 +174,7 @@ def test_eval_agrees_with_the_report(result):
 def test_written_recipe_runs_again(tmp_path, result):
     out, _ = result
     calipress("run", MODEL, tmp_path / "again", "--recipe", out / "recipe.yaml", "--threads-per-worker", 1, check=0)
-    assert (tmp_path / "again" / "model.safetensors").read_bytes() == (out / "model.safetensors").read_bytes()
+    assert same_bytes(tmp_path / "again" / "model.safetensors", out / "model.safetensors")
 
 
 def test_preset_with_a_set(tmp_path):

@@ -8,7 +8,7 @@ import statistics
 import pytest
 from safetensors.torch import load_file, save_file
 
-from checkpoint_bytes import digest
+from checkpoint_bytes import digest, same_bytes
 from conftest import CALIBRATION, HELDOUT, MODEL, calipress, wait_for
 from load_checkpoint import check
 
@@ -152,15 +152,17 @@ def test_the_ids_of_a_draw_replay_its_runs(winners, tmp_path, recipe_file):
     run = next(run for run in told["runs"] if run["name"] == name)
     assert run["calibration"]["ids_file"] == f"calibration/sampled-{run.get('draw', 0)}.npy"
     ids = out / run["calibration"]["ids_file"]
-    assert ids.read_bytes() == (out / run["checkpoint"] / "calibration_ids.npy").read_bytes()
+    assert same_bytes(ids, out / run["checkpoint"] / "calibration_ids.npy")
+    calipress("run", MODEL, tmp_path / "replayed", "--recipe", out / run["checkpoint"] / "replay.yaml",
+              "--threads-per-worker", 1, check=0)
+    assert same_bytes(tmp_path / "replayed" / "model.safetensors", out / run["checkpoint"] / "model.safetensors")
     # An ordinary job takes the rows as they are.
     path = recipe_file(f"calibration: {{sources: [{{token_ids: {{uri: '{ids}'}}}}], scored_tokens: 0}}\n"
                        "steps: [{gptq: {group_size: 64}}]\n")
     calipress("run", MODEL, tmp_path / "again", "--recipe", path, "--threads-per-worker", 1, check=0)
     again = json.loads((tmp_path / "again" / "report.json").read_text())["calibration"]
     assert again["fingerprint"] == run["calibration"]["fingerprint"]
-    assert (tmp_path / "again" / "model.safetensors").read_bytes() == (
-        out / run["checkpoint"] / "model.safetensors").read_bytes()
+    assert same_bytes(tmp_path / "again" / "model.safetensors", out / run["checkpoint"] / "model.safetensors")
 
 
 def test_keeping_none_leaves_tables_and_ids(tmp_path, recipe_file):
@@ -212,18 +214,14 @@ def test_a_stage_that_fails_ends_the_run_alone(tmp_path, recipe_file):
     methods = ("[{name: gptq, steps: [{gptq: {group_size: 64}}]}, "
                "{name: rtn, steps: [{rtn: {group_size: 64}, ignore: ['re:.*layers[.]2[.].*']}]}, "
                "{name: again, steps: [{gptq: {group_size: 64}}]}]")
-    # With nothing to keep the tables are kept all the same.
     path = recipe_file(study(methods, draws=1, more="  keep: best\n").replace("scored_tokens: 128",
                                                                               "scored_tokens: 0"))
-    calipress("run", broken, tmp_path / "out", "--recipe", path, "--workers", 3, "--threads-per-worker", 1, check=0,
-              timeout=120)
-    assert "study.keep: no run of the study ended well" in (tmp_path / "out" / "report.json").read_text()
-    told = {run["name"]: run for run in report(tmp_path / "out")["runs"]}
-    for name in ("gptq/sampled/0", "again/sampled/0", "gptq/sampled/0/repeat"):
-        assert "NaN" in told[name]["error"] and "layers.2" in told[name]["error"], told[name]
-        assert "evaluations" not in told[name]
-    assert "NaN" in told["rtn/sampled/0"]["error"]
-    assert "0 of 4 runs ended well" in (tmp_path / "out" / "study.md").read_text()
+    ended = calipress("run", broken, tmp_path / "out", "--recipe", path, "--workers", 3, "--threads-per-worker", 1, check=1,
+                      timeout=120)
+    assert ("none of the study's 4 runs ended well; gptq/sampled/0: the inputs of model.layers.2.self_attn.o_proj hold NaN"
+            in ended.stderr), ended.stderr
+    for name in ("rtn/sampled/0", "again/sampled/0", "gptq/sampled/0/repeat"):
+        assert name in ended.stderr, ended.stderr
 
 
 def test_numbers_that_break_while_the_model_writes_end_the_job(tmp_path, recipe_file):
@@ -275,6 +273,18 @@ def test_too_few_documents_for_a_draw(tmp_path, recipe_file):
     told = {run["name"]: run for run in report(tmp_path / "out")["runs"]}
     assert "4 disjoint draws cannot share" in told["wanda/sampled/3"]["error"], told["wanda/sampled/3"]
     assert perplexity(told["rtn/sampled/3"]) > 1
+    assert told["wanda/sampled/3"]["error_reason"] == "INVALID_CALIBRATION_DATA"
+
+
+def test_a_study_of_nothing_but_failures_fails(tmp_path, recipe_file):
+    text = tmp_path / "short.jsonl"
+    text.write_text(json.dumps({"text": "a few words of text " * 20}) + "\n")
+    path = recipe_file(study("[{name: wanda, steps: [{wanda: {}}]}]", draws=2).replace(str(CALIBRATION), str(text)))
+    failed = calipress("run", MODEL, tmp_path / "out", "--recipe", path, "--threads-per-worker", 1)
+    assert failed.returncode not in (0, 2), failed
+    assert "none of the study's 3 runs ended well; wanda/sampled/0" in failed.stderr, failed.stderr
+    assert "short.jsonl has 1 documents, which 2 disjoint draws cannot share" in failed.stderr
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["_calipress"]  # jobs.db alone: no table, no model
 
 
 def test_finished_runs_survive_a_killed_worker(cluster, tmp_path, recipe_file):

@@ -63,7 +63,8 @@ class AwqTransform : public Transform {
 
 class Awq : public Method {
  public:
-  Awq(const checkpoint::QuantizationScheme& scheme, bool clip) : scheme_(scheme), clip_(clip) {}
+  Awq(const checkpoint::QuantizationScheme& scheme, Observer observer, bool clip)
+      : scheme_(scheme), observer_(observer), clip_(clip) {}
 
   StatisticsNeeds needs() const override { return {.second_moment = true}; }
 
@@ -88,7 +89,7 @@ class Awq : public Method {
     const at::Tensor weight = MaskedWeight(task);
     LinearResult result;
     result.method = "awq";
-    result.quantized = Rounded(weight, FitMinMaxGrid(weight, scheme_));
+    result.quantized = Rounded(weight, FitGrid(weight, scheme_, observer_));
     result.weight = Dequantize(*result.quantized);
     double error = awq::OutputError(weight, result.weight, moment);
     // Scores of queries and keys are products of both, which the error of either alone does not show (llm-awq).
@@ -111,6 +112,7 @@ class Awq : public Method {
   }
 
   const checkpoint::QuantizationScheme scheme_;
+  const Observer observer_;
   const bool clip_;
 };
 
@@ -129,7 +131,7 @@ absl::StatusOr<std::unique_ptr<Transform>> MakeAwqTransform(const v1::Step& step
 
 absl::StatusOr<std::unique_ptr<Method>> MakeAwq(const v1::Step& step) {
   CALIPRESS_ASSIGN_OR_RETURN(const auto scheme, MakeScheme(step));
-  return std::make_unique<Awq>(scheme, step.awq().clip());
+  return std::make_unique<Awq>(scheme, ObserverOf(step.awq().observer()), step.awq().clip());
 }
 
 }  // namespace calipress::method

@@ -15,6 +15,7 @@
 #include "compress/base/status_macros.h"
 #include "compress/method/quantize/gptq/factor.h"
 #include "compress/method/quantize/grid.h"
+#include "compress/method/quantize/scheme.h"
 #include "compress/method/quantize/spqr/sweep.h"
 #include "compress/tensor/quadratic_form.h"
 
@@ -181,6 +182,7 @@ absl::StatusOr<std::unique_ptr<Method>> MakeSpqr(const v1::Step& step) {
   options.sweep.scale_group_size = run;
   if (spqr.outlier_threshold() > 0.0) options.sweep.outlier_threshold = spqr.outlier_threshold();
   options.sweep.leave_one_out = !spqr.simplified_outliers();
+  options.sweep.shrink_ranges = ObserverOf(spqr.observer()) == Observer::kMse;
   options.sweep.act_order = spqr.act_order();
   options.damping = spqr.damping();
   options.fail = spqr.on_numeric_failure() == v1::ON_NUMERIC_FAILURE_FAIL;

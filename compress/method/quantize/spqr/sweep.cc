@@ -154,6 +154,8 @@ class ItemSweep {
                         .width = width,
                         .levels = static_cast<float>((1 << options_.bits) - 1),
                         .threshold = options_.leave_one_out ? target_.threshold : kInfinity,
+                        .shrink = options_.shrink_ranges,
+                        .cap = target_.threshold,
                         .scratch = shift_.get(),
                         .low = low_.get() + tile * kTileRows,
                         .high = high_.get() + tile * kTileRows});

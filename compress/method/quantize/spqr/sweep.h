@@ -21,7 +21,8 @@ struct SweepOptions {
   // Share of the linear's mean sensitivity above which an error makes an outlier; infinite: none are kept.
   double outlier_threshold = std::numeric_limits<double>::infinity();
   bool leave_one_out = true;
-  bool act_order = true;  // the plan's order is not the natural one: the result holds it
+  bool shrink_ranges = false;  // Observer::kMse
+  bool act_order = true;       // the plan's order is not the natural one: the result holds it
 };
 
 // One weight of a sweep.

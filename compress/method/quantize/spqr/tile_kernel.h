@@ -29,6 +29,8 @@ struct GroupFit {
   int64_t width;
   float levels;     // 2^bits - 1
   float threshold;  // a weight is left out where leaving it out lowers the group's error by more; infinite: no search
+  bool shrink;      // then to the share of that range, of 1, 0.99 ... 0.21, where the group's error is least
+  float cap;        // what a weight can cost there at most: above it, it is an outlier; infinite: none are kept
   float* scratch;   // [width][32]
   float* low;       // out [32]; 0 where all were left out
   float* high;      // out [32]

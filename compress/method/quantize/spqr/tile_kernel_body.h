@@ -79,7 +79,26 @@ struct FloatGrid {
   }
 };
 
-void Fit(const GroupFit& group) {
+// The widest of the ranges share * [low, high] with the least error.
+void Shrink(const GroupFit& group, int row) {
+  const Vector low = Load(group.low + row), high = Load(group.high + row), cap = Fill(group.cap);
+  Vector best = Fill(__builtin_inff()), best_share = Fill(1.0f);
+  for (int step = 0; step < 80; ++step) {
+    const Vector share = Fill(1.0f - 0.01f * static_cast<float>(step));
+    const FloatGrid grid(low * share, high * share, group.levels);
+    Vector sum{};
+    for (int64_t k = 0; k < group.width; ++k) {
+      const Vector error = grid.Error(Load(group.values + k * kTileRows + row));
+      sum += Smaller(error * error * Fill(group.sensitivity[k]), cap);
+    }
+    best_share = Select(sum < best, share, best_share);
+    best = Smaller(best, sum);
+  }
+  Store(group.low + row, low * best_share);
+  Store(group.high + row, high * best_share);
+}
+
+void FitRange(const GroupFit& group) {
   const float huge = 3.402823466e38f;
   const bool search = group.threshold < huge;
   for (int row = 0; row < kTileRows; row += kLanes) {
@@ -132,6 +151,12 @@ void Fit(const GroupFit& group) {
     Store(group.low + row, Select(some, kept_low, Vector{}));
     Store(group.high + row, Select(some, kept_high, Vector{}));
   }
+}
+
+void Fit(const GroupFit& group) {
+  FitRange(group);
+  if (!group.shrink) return;
+  for (int row = 0; row < kTileRows; row += kLanes) Shrink(group, row);
 }
 
 template <Rounding rounding>

@@ -9,6 +9,7 @@
 #include "compress/base/error.h"
 #include "compress/base/random.h"
 #include "compress/calibration/source.h"
+#include "compress/calibration/token_ids_source.h"
 #include "tests/unit/compress/calibration/testing_files.h"
 
 namespace calipress::calibration {
@@ -149,6 +150,20 @@ TEST_F(TokenIdsTest, TakesTheFirstRows) {
   ASSERT_TRUE(first.ok()) << first.status();
   EXPECT_EQ(first->sequences, 1);
   EXPECT_EQ(first->ids, (std::vector<int64_t>{1, 2, 3}));
+}
+
+TEST_F(TokenIdsTest, PassesOverRows) {
+  v1::Calibration calibration = Calibration(FormatNpy(Ids()));
+  auto& source = *calibration.mutable_sources(0)->mutable_token_ids();
+  source.set_first_row(1);
+  EXPECT_EQ(MakeCalibrationTokens(calibration, Context())->ids,
+            (std::vector<int64_t>{4, 5, 4095}));
+  EXPECT_EQ(ReadTokenFileShape(Context().store, source)->sequences, 1);
+  calibration.set_samples(2);
+  EXPECT_THAT(ErrorOf(calibration), HasSubstr("has 1 sequences, and 2 are asked for"));
+  source.set_first_row(2);
+  EXPECT_THAT(ErrorOf(calibration), HasSubstr("has 2 rows, and token_ids.first_row passes over 2; lower it"));
+  EXPECT_EQ(ErrorReason(ReadTokenFileShape(Context().store, source).status()), reason::kInvalidCalibrationData);
 }
 
 TEST_F(TokenIdsTest, SaysWhatDoesNotFit) {

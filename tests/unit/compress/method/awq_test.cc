@@ -213,6 +213,22 @@ TEST(Awq, ExponentZeroWithoutClippingIsRoundToNearest) {
   }
 }
 
+TEST(Awq, ItsObserverIsRoundToNearests) {
+  const InputStatistics statistics = StatisticsOf(CorrelatedInputs(100, 64, 60));
+  const at::Tensor weight = RandomWeight(20, 64, at::kBFloat16, 61);
+  v1::Step awq = AwqStep(kFourBits, v1::AWQ_SEARCH_ACTIVATIONS, /*clip=*/false, /*grid=*/1),
+           rtn = RtnStep(4, 16, false);
+  const auto wide = Quantized(awq, weight, statistics);
+  awq.mutable_awq()->set_observer(v1::OBSERVER_MSE);
+  rtn.mutable_rtn()->set_observer(v1::OBSERVER_MSE);
+  const auto shrunk = Quantized(awq, weight, statistics);
+  EXPECT_TRUE(at::equal(shrunk.weight, CompressOne(rtn, weight, nullptr).weight));
+  EXPECT_FALSE(at::equal(shrunk.weight, wide.weight));
+  // Clipped grids must be better than these.
+  awq.mutable_awq()->set_clip(true);
+  EXPECT_LE(Quantized(awq, weight, statistics).relative_error, shrunk.relative_error);
+}
+
 TEST(Awq, DeadColumnsKeepOneAndDoNotCount) {
   const at::Tensor means = at::tensor({0.0, 0.5, 4.0, 0.0, 1.0}, at::kDouble);
   const at::Tensor scales = awq::CandidateScales(means, at::Tensor(), 0.5);

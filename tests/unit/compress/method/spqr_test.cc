@@ -105,6 +105,25 @@ TEST(Spqr, IsTheReferenceUnderEveryOption) {
   ExpectReference(odd, 6);
 }
 
+TEST(Spqr, ShrunkRangesAreTheReferencesAndPay) {
+  double fitted = 0.0, shrunk = 0.0;
+  for (uint64_t seed = 0; seed < 4; ++seed) {
+    Case c;
+    c.options.bits = 2;
+    c.options.shrink_ranges = true;
+    // With outliers, without the search for them, and with none.
+    c.options.outlier_threshold = seed < 2 ? 0.2 : kInfinite;
+    c.options.leave_one_out = seed % 2 == 0;
+    ExpectReference(c, 70 + seed);
+    const at::Tensor moment = StatisticsOf(CorrelatedInputs(400, c.columns, 80 + seed)).second_moment;
+    const at::Tensor weight = HeavyWeight(c, 90 + seed);
+    shrunk += SweepOne(c.options, weight, moment, true, 1.0).loss;
+    c.options.shrink_ranges = false;
+    fitted += SweepOne(c.options, weight, moment, true, 1.0).loss;
+  }
+  EXPECT_LT(shrunk, fitted);
+}
+
 // Oracle 8: without outliers, and with second-level grids of one value each (which hold it exactly in fp32), only GPTQ
 // with min-max grids is left, fitted as the sweep goes and with zero points that are no integers.
 TEST(Spqr, WithoutOutliersAndSecondLevelIsGptq) {
@@ -286,6 +305,7 @@ TEST(Spqr, ThreadsAndNeighboursChangeNoBit) {
 TEST(Spqr, EveryKernelFindsTheSame) {
   Case c;
   c.options.outlier_threshold = 0.2;
+  c.options.shrink_ranges = true;
   const at::Tensor moment = StatisticsOf(CorrelatedInputs(400, c.columns, 53)).second_moment;
   const at::Tensor weight = HeavyWeight(c, 54);
   const spqr::SweepTask portable = SweepOne(c.options, weight, moment, true, 1.0, spqr::kTilePortable);

@@ -58,6 +58,26 @@ std::vector<double> WithoutOutliers(const std::vector<double>& values, const std
   return result;
 }
 
+// The ends of the best share of the range of `fitted`, which is the group or what is left of it.
+std::vector<double> Shrunk(const std::vector<double>& fitted, const std::vector<double>& group,
+                           const std::vector<double>& u, int levels, double cap) {
+  const auto [low, high] = std::minmax_element(fitted.begin(), fitted.end());
+  double best = std::numeric_limits<double>::infinity();
+  std::vector<double> ends;
+  for (int step = 0; step < 80; ++step) {
+    const double share = 1.0 - 0.01 * step;
+    const PlainGrid grid = FitPlain({share * *low, share * *high}, levels);
+    double sum = 0.0;
+    for (size_t i = 0; i < group.size(); ++i) {
+      sum += std::min(cap, std::pow((grid.Round(group[i], levels) - group[i]) / u[i], 2));
+    }
+    if (sum >= best) continue;
+    best = sum;
+    ends = {share * *low, share * *high};
+  }
+  return ends;
+}
+
 // Replaces values by what their second-level codes stand for.
 void Requantize(std::vector<double>& values, int levels, at::ScalarType dtype) {
   const auto [smallest, largest] = std::minmax_element(values.begin(), values.end());
@@ -138,6 +158,7 @@ ReferenceSpqrResult ReferenceSpqr(const at::Tensor& weight, const at::Tensor& se
           if (options.leave_one_out && std::isfinite(threshold)) {
             values = WithoutOutliers(values, group_u, levels, threshold);
           }
+          if (options.shrink_ranges) values = Shrunk(values, {from, from + width}, group_u, levels, threshold);
           groups.push_back(values);
         }
         const auto fitted = RunOfGrids(groups, options, dtype);

@@ -52,7 +52,7 @@ TEST(CalibrationChecks, EverythingWrongAtOnceWithPaths) {
               {text: {uri: d.txt}, filter: {min_perplexity: 20, max_perplexity: 5, near_duplicates: 0,
                min_tokens: 6, max_tokens: 5}},
               {text: {uri: d.txt}, filter: {min_perplexity: 0.5, near_duplicates: 1.01, min_tokens: 0, max_tokens: 0}},
-              {self_generated: {top_p: 2}}],
+              {self_generated: {top_p: 2}}, {token_ids: {uri: a.npy, first_row: -1}}],
     draw: {index: 3, of: 3}})"),
       ElementsAre(StartsWith("recipe.calibration.sources[0].text.uri: must name a file that ends with .txt, .jsonl"),
                   StartsWith("recipe.calibration.sources[0].samples: must be at least 1, not 0"),
@@ -68,6 +68,7 @@ TEST(CalibrationChecks, EverythingWrongAtOnceWithPaths) {
                   StartsWith("recipe.calibration.sources[5].filter.min_tokens: must be at least 1"),
                   StartsWith("recipe.calibration.sources[5].filter.max_tokens: must be at least 1"),
                   StartsWith("recipe.calibration.sources[6].self_generated.top_p: must be above 0"),
+                  StartsWith("recipe.calibration.sources[7].token_ids.first_row: must be 0 or more, not -1"),
                   StartsWith("recipe.calibration.draw.index: must be 0 to 2")));
 }
 

@@ -58,9 +58,9 @@ TEST_F(CheckpointPublisherTest, PublishesAWholeCheckpoint) {
 TEST_F(CheckpointPublisherTest, OneShardNeedsNoIndex) {
   Stage(1);
   ASSERT_TRUE(Publish().ok()) << Publish();
-  EXPECT_EQ(Output(),
-            (std::set<std::string>{"config.json", "tokenizer.json", "tokenizer_config.json", "recipe.yaml",
-                                   "report.json", "report.html", "calibration_ids.npy", "model.safetensors"}));
+  EXPECT_EQ(Output(), (std::set<std::string>{"config.json", "tokenizer.json", "tokenizer_config.json", "recipe.yaml",
+                                             "replay.yaml", "report.json", "report.html", "calibration_ids.npy",
+                                             "model.safetensors"}));
 }
 
 TEST_F(CheckpointPublisherTest, AnImatrixComesFromTheAttemptThatSucceeded) {

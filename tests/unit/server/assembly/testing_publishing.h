@@ -31,6 +31,7 @@ class PublishingTest : public ::testing::Test {
     Use("steps: [{rtn: {bits: 4, group_size: 8}}]");
     report_.set_total_seconds(12.5);
     report_.add_warnings("a warning");
+    report_.mutable_calibration()->add_parts()->set_sequences(2);
   }
 
   void Use(const std::string& yaml) {
@@ -76,6 +77,7 @@ inline const std::set<std::string> kThreeShards = {"config.json",
                                                    "tokenizer.json",
                                                    "tokenizer_config.json",
                                                    "recipe.yaml",
+                                                   "replay.yaml",
                                                    "report.json",
                                                    "report.html",
                                                    "calibration_ids.npy",

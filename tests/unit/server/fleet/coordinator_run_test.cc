@@ -347,6 +347,41 @@ TEST_F(CoordinatorRun, AStudysRunsOutliveIt) {
   }
 }
 
+// Whatever its workers did to the end: without one run that ended well there is no result.
+TEST_F(CoordinatorRun, AStudyOfNothingButFailuresFails) {
+  for (const bool all : {true, false}) {
+    const std::string id = all ? "all" : "one";
+    Submission study = Request(id, 1);
+    study.job.mutable_recipe()->clear_steps();
+    auto* method = study.job.mutable_recipe()->mutable_study()->add_methods();
+    method->set_name("wanda");
+    method->add_steps()->mutable_wanda();
+    ASSERT_TRUE(coordinator->Submit(study).ok());
+    ASSERT_TRUE(w1.TakeUp());
+    for (const int draw : {0, 1}) {
+      auto* run = w1.stage().add_finished_runs();
+      run->set_index(draw);
+      run->mutable_report()->set_name(absl::StrCat("wanda/web/", draw));
+      if (draw > 0 && !all) continue;
+      run->mutable_report()->set_error("a.txt is empty");
+      run->mutable_report()->set_error_reason(std::string(reason::kInvalidCalibrationData));
+    }
+    w1.End(absl::OkStatus());
+    coordinator->RunPublishing();
+    w1.GoIdle();
+    const v1::CompressionJob job = Get(id);
+    EXPECT_EQ(job.state(), all ? v1::CompressionJob::FAILED : v1::CompressionJob::SUCCEEDED);
+    EXPECT_EQ(publisher.calls.size(), all ? 0u : 1u);
+    EXPECT_EQ(job.report().study().runs_size(), 2) << "what the runs said stays";
+    if (!all) continue;
+    const absl::Status error = FromRpcStatus(job.error());
+    EXPECT_EQ(ErrorReason(error), reason::kInvalidCalibrationData);
+    EXPECT_EQ(ErrorClassOf(error), ErrorClass::kUser);
+    EXPECT_THAT(std::string(error.message()),
+                testing::StartsWith("none of the study's 2 runs ended well; wanda/web/0: a.txt is empty"));
+  }
+}
+
 TEST_F(CoordinatorRun, EnvironmentFailuresAreTriedAgainUpToABound) {
   Submit("a", 1);
   for (int failure = 1; failure <= 3; ++failure) {
