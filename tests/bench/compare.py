@@ -10,6 +10,7 @@ generate  tokens per second that a model writes, beside transformers' generate w
           better of fp32 and bf16: the carried model (128 x 256), and the random Llama (GENERATE, default 128x512).
 quality   perplexity, seconds and size after every method on a trained model, ours and theirs, same calibration tokens
           (needs ../shared).
+presets   size, bits per weight and perplexity after every preset.
 replay-a, replay-b, replay-c, replay-d, study-speed: the papers' findings on small models, and a study beside as many
           jobs (replays.py; needs ../shared).
 
@@ -27,6 +28,7 @@ from pathlib import Path
 import numpy as np
 
 from measuring import BIN, HERE, PEER, ROOT, CommandFailed, measure, peer, recipe
+from presets import presets
 from quality import quality
 from replays import REPLAYS
 
@@ -127,7 +129,7 @@ def generate(folder):
     return result
 
 
-BENCHES = {bench.__name__: bench for bench in (gptq, wanda, sparsegpt, pipeline, replicas, generate, quality)} | REPLAYS
+BENCHES = {bench.__name__: bench for bench in (gptq, wanda, sparsegpt, pipeline, replicas, generate, quality, presets)} | REPLAYS
 
 
 def main():
