@@ -32,7 +32,7 @@ bool ByteReader::Read(void* to, size_t size) {
     ok_ = false;
     return false;
   }
-  std::memcpy(to, bytes_.data() + at_, size);
+  if (size > 0) std::memcpy(to, bytes_.data() + at_, size);  // an empty tensor has no address
   at_ += size;
   return true;
 }

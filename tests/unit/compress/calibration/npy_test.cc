@@ -156,8 +156,7 @@ TEST_F(TokenIdsTest, PassesOverRows) {
   v1::Calibration calibration = Calibration(FormatNpy(Ids()));
   auto& source = *calibration.mutable_sources(0)->mutable_token_ids();
   source.set_first_row(1);
-  EXPECT_EQ(MakeCalibrationTokens(calibration, Context())->ids,
-            (std::vector<int64_t>{4, 5, 4095}));
+  EXPECT_EQ(MakeCalibrationTokens(calibration, Context())->ids, (std::vector<int64_t>{4, 5, 4095}));
   EXPECT_EQ(ReadTokenFileShape(Context().store, source)->sequences, 1);
   calibration.set_samples(2);
   EXPECT_THAT(ErrorOf(calibration), HasSubstr("has 1 sequences, and 2 are asked for"));
