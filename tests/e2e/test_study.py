@@ -203,7 +203,7 @@ def test_the_original_activations_serve_all_runs(tmp_path, recipe_file, kept):
     assert alone == perplexity(told[f"{kept}/sampled/0"])
 
 
-def test_a_stage_that_fails_ends_the_run_alone(tmp_path, recipe_file):
+def test_a_stage_that_fails_ends_the_run_alone(cluster, tmp_path, recipe_file):
     """Activations that overflow: the stage in the middle finds it when it solves, or the last one in the logits. The
     others do not know, and all come to the next run."""
     broken = tmp_path / "broken"
@@ -216,12 +216,22 @@ def test_a_stage_that_fails_ends_the_run_alone(tmp_path, recipe_file):
                "{name: again, steps: [{gptq: {group_size: 64}}]}]")
     path = recipe_file(study(methods, draws=1, more="  keep: best\n").replace("scored_tokens: 128",
                                                                               "scored_tokens: 0"))
-    ended = calipress("run", broken, tmp_path / "out", "--recipe", path, "--workers", 3, "--threads-per-worker", 1, check=1,
-                      timeout=120)
-    assert ("none of the study's 4 runs ended well; gptq/sampled/0: the inputs of model.layers.2.self_attn.o_proj hold NaN"
-            in ended.stderr), ended.stderr
-    for name in ("rtn/sampled/0", "again/sampled/0", "gptq/sampled/0/repeat"):
-        assert name in ended.stderr, ended.stderr
+    running = cluster()
+    for name in ("w0", "w1", "w2"):
+        running.add_worker(name)
+    job = json.loads(running.cli("submit", broken, tmp_path / "out", "--recipe", path, "--json").stdout)["name"]
+
+    def told():
+        return json.loads(running.cli("get", job, "--json").stdout)
+
+    wait_for(lambda: told()["state"] in ("SUCCEEDED", "FAILED"), 120, "the job ends")
+    assert told()["error"]["message"].startswith("none of the study's 4 runs ended well; gptq/sampled/0: ")
+    # What it measured is told all the same.
+    runs = {run["name"]: run for run in json.loads(running.cli("report", job, "--json").stdout)["study"]["runs"]}
+    for name in ("gptq/sampled/0", "again/sampled/0", "gptq/sampled/0/repeat"):
+        assert "NaN" in runs[name]["error"] and "layers.2" in runs[name]["error"], runs[name]
+        assert not runs[name]["evaluations"]
+    assert "NaN" in runs["rtn/sampled/0"]["error"]
 
 
 def test_numbers_that_break_while_the_model_writes_end_the_job(tmp_path, recipe_file):
