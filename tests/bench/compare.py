@@ -129,7 +129,8 @@ def generate(folder):
     return result
 
 
-BENCHES = {bench.__name__: bench for bench in (gptq, wanda, sparsegpt, pipeline, replicas, generate, quality, presets)} | REPLAYS
+OURS = (gptq, wanda, sparsegpt, pipeline, replicas, generate, quality, presets)
+BENCHES = {bench.__name__: bench for bench in OURS} | REPLAYS
 
 
 def main():
