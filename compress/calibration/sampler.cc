@@ -3,9 +3,8 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <numeric>
 
-#include "compress/base/exp_float.h"
+#include "compress/calibration/exponential_rows.h"
 
 namespace calipress::calibration {
 namespace {
@@ -13,43 +12,14 @@ namespace {
 constexpr double kLeastTemperature = 1e-6;
 
 constexpr float kGone = -std::numeric_limits<float>::infinity();
-constexpr int64_t kLanes = 16;
-
 float Largest(std::span<const float> scores) {
-  float lanes[kLanes];
-  std::fill(lanes, lanes + kLanes, kGone);
-  const int64_t size = static_cast<int64_t>(scores.size());
-  int64_t i = 0;
-  for (; i + kLanes <= size; i += kLanes) {
-    for (int64_t k = 0; k < kLanes; ++k) lanes[k] = scores[i + k] > lanes[k] ? scores[i + k] : lanes[k];
-  }
-  for (; i < size; ++i) lanes[0] = std::max(lanes[0], scores[i]);
-  return *std::max_element(lanes, lanes + kLanes);
+  return LargestScore(scores.data(), static_cast<int64_t>(scores.size()));
 }
 
-// weights[i] = e^((scores[i] - largest) / temperature), 0 where a score is gone; their sum.
-double Exponentials(std::span<const float> scores, float largest, double temperature, std::vector<float>* weights) {
-  const int64_t size = static_cast<int64_t>(scores.size());
-  const float factor = static_cast<float>(1.0 / temperature);
-  weights->resize(size);
-  float* to = weights->data();
-  for (int64_t i = 0; i < size; ++i) {
-    const float weight = ExpFloat((scores[i] - largest) * factor);
-    to[i] = scores[i] == kGone ? 0.0f : weight;
-  }
-  double lanes[kLanes] = {};
-  int64_t i = 0;
-  for (; i + kLanes <= size; i += kLanes) {
-    for (int64_t k = 0; k < kLanes; ++k) lanes[k] += to[i + k];
-  }
-  for (; i < size; ++i) lanes[0] += to[i];
-  return std::accumulate(lanes, lanes + kLanes, 0.0);
-}
-
-bool AllNumbers(std::span<const float> logits) {
-  uint32_t nan = 0;
-  for (const float logit : logits) nan |= static_cast<uint32_t>(logit != logit);
-  return nan == 0;
+double Weigh(std::span<const float> scores, float largest, double temperature, std::vector<float>* weights) {
+  weights->resize(scores.size());
+  return Exponentials(scores.data(), static_cast<int64_t>(scores.size()), largest,
+                      static_cast<float>(1.0 / temperature), weights->data());
 }
 
 }  // namespace
@@ -101,7 +71,7 @@ void Sampler::KeepTopP(Workspace* workspace) const {
 
 int64_t Sampler::Pick(std::span<const float> logits, std::span<const int64_t> text, int64_t token, double draw,
                       Workspace* workspace) const {
-  if (!AllNumbers(logits)) return -1;
+  if (!AllNumbers(logits.data(), static_cast<int64_t>(logits.size()))) return -1;
   std::vector<float>& scores = workspace->scores;
   if (token == 0 && !first_ids_.empty()) {
     scores.assign(logits.size(), kGone);
@@ -122,7 +92,7 @@ int64_t Sampler::Pick(std::span<const float> logits, std::span<const int64_t> te
   // Where dividing by it would overflow only the likeliest is left.
   if (temperature < kLeastTemperature) return std::find(scores.begin(), scores.end(), largest) - scores.begin();
 
-  double total = Exponentials(scores, largest, temperature, &workspace->weights);
+  double total = Weigh(scores, largest, temperature, &workspace->weights);
   const std::vector<float>& weights = workspace->weights;
   if (request_.top_k == 0 && request_.top_p >= 1.0) {
     const double target = draw * total;
@@ -155,7 +125,7 @@ int64_t Sampler::Pick(std::span<const float> logits, std::span<const int64_t> te
 
 double NegativeLogLikelihood(std::span<const float> logits, int64_t id, Sampler::Workspace* workspace) {
   const float largest = Largest(logits);
-  const double total = Exponentials(logits, largest, 1.0, &workspace->weights);
+  const double total = Weigh(logits, largest, 1.0, &workspace->weights);
   return std::log(total) - (static_cast<double>(logits[id]) - static_cast<double>(largest));
 }
 

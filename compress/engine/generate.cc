@@ -67,14 +67,17 @@ absl::StatusOr<int64_t> GroupsThatFit(StageContext& context, int64_t tokens) {
 }
 
 // Groups under way together, of `all`. Stages: one more than there are, so that a transfer is under way while every
-// stage computes. All in one place: one for each thread, or one that all threads work on.
+// stage computes, or as many as come out even. All in one place: as many as a step takes for each thread, one for each
+// thread, or one that all threads work on.
 int64_t GroupsAtOnce(const StageContext& context, int64_t all, int64_t fit) {
-  const bool alone = context.first() && context.last();
-  int64_t most = alone ? at::get_num_threads() : context.world_size() + 1;
-  if (alone && std::min(all, fit) < most) most = 1;
-  most = std::min(most, fit);
-  // As many as come out even.
-  const int64_t rounds = std::max<int64_t>(1, (all + most - 1) / most);
+  const int64_t room = std::max<int64_t>(1, std::min(all, fit));
+  if (context.first() && context.last()) {
+    const int64_t threads = at::get_num_threads();
+    if (room >= threads * model::kMostDecodeGroups) return threads * model::kMostDecodeGroups;
+    return room >= threads ? threads : 1;
+  }
+  const int64_t most = std::min<int64_t>(context.world_size() + 1, room);
+  const int64_t rounds = (all + most - 1) / most;
   return std::max<int64_t>(1, (all + rounds - 1) / rounds);
 }
 
@@ -105,10 +108,11 @@ class StageGeneration {
   absl::Status PassOn(int64_t group, at::Tensor hidden);
   absl::StatusOr<at::Tensor> Receive(at::Tensor buffer, int from);
   absl::Status Send(at::Tensor tensor, int to);
-  absl::StatusOr<std::vector<int64_t>> Sample(int64_t group, const at::Tensor& hidden);
-  at::Tensor Forward(int64_t group, at::Tensor hidden);
-  // All of the model is here, and a group for each thread: threads that each take a group meet once per token, rather
-  // than several times per block.
+  absl::Status Sample(std::span<const int64_t> groups, const at::Tensor& hidden);
+  at::Tensor Embed(std::span<const int64_t> groups);
+  at::Tensor Forward(std::span<const int64_t> groups, at::Tensor hidden);
+  // All of the model is here, and groups for each thread: threads that each take some meet once per token, rather than
+  // several times per block.
   absl::Status RunAtOnce(const std::function<void(int64_t)>& progress);
 
   StageContext& context_;
@@ -185,34 +189,44 @@ absl::Status StageGeneration::TakeWritten(int64_t group) {
   return absl::OkStatus();
 }
 
+at::Tensor StageGeneration::Embed(std::span<const int64_t> groups) {
+  std::vector<int64_t> tokens;
+  for (const int64_t group : groups) {
+    const std::vector<int64_t> ids = slots_.Tokens(group);
+    tokens.insert(tokens.end(), ids.begin(), ids.end());
+  }
+  return embedding_->Forward(at::tensor(tokens, at::kLong)).contiguous();
+}
+
 absl::StatusOr<at::Tensor> StageGeneration::TakeHidden(int64_t group) {
   if (embedding_) {
     TimedActivity timed(context_.activities, Activity::kForward);
-    return embedding_->Forward(at::tensor(slots_.Tokens(group), at::kLong)).contiguous();
+    return Embed({&group, 1});
   }
   return Receive(at::empty({kDecodeRows, context_.spec().hidden}, HiddenOptions(context_)), context_.rank() - 1);
 }
 
-absl::StatusOr<std::vector<int64_t>> StageGeneration::Sample(int64_t group, const at::Tensor& hidden) {
+absl::Status StageGeneration::Sample(std::span<const int64_t> groups, const at::Tensor& hidden) {
   const at::Tensor logits = head_->Step(hidden).to(at::kCPU, at::kFloat).contiguous();
   const float* rows = logits.const_data_ptr<float>();
   const auto vocabulary = static_cast<size_t>(logits.size(1));
-  std::vector<int64_t> written(kDecodeRows, 0);
+  for (const int64_t group : groups) written_[group].assign(kDecodeRows, 0);
   std::atomic<bool> finite = true;
-  tensor::ForEachItem(kDecodeRows, [&](int64_t row) {
+  tensor::ForEachItem(logits.size(0), [&](int64_t item) {
+    const int64_t group = groups[item / kDecodeRows], row = item % kDecodeRows;
     const GenerationSlots::Next next = slots_.NextOf(group, row);
     if (next.sequence < 0) return;
     thread_local calibration::Sampler::Workspace workspace;
-    const std::span<const float> scores(rows + row * static_cast<int64_t>(vocabulary), vocabulary);
+    const std::span<const float> scores(rows + item * static_cast<int64_t>(vocabulary), vocabulary);
     int64_t id = next.known;
     if (id < 0) {
       id = sampler_.Pick(scores, next.text, next.written, slots_.Draw(group, row), &workspace);
-      written[row] = id;
+      written_[group][row] = id;
     }
     if (id >= 0) log_likelihoods_[next.sequence] += calibration::NegativeLogLikelihood(scores, id, &workspace);
     if (id < 0 || !std::isfinite(log_likelihoods_[next.sequence])) finite = false;
   });
-  if (finite) return written;
+  if (finite) return absl::OkStatus();
   return PreconditionError(reason::kNonFiniteActivations,
                            "the model's logits are NaN or infinite where it writes calibration text");
 }
@@ -221,7 +235,7 @@ absl::Status StageGeneration::PassOn(int64_t group, at::Tensor hidden) {
   if (context_.last()) {
     {
       TimedActivity timed(context_.activities, Activity::kForward);
-      CALIPRESS_ASSIGN_OR_RETURN(written_[group], Sample(group, hidden));
+      CALIPRESS_RETURN_IF_ERROR(Sample({&group, 1}, hidden));
     }
     if (!piped_) return absl::OkStatus();
     return Send(at::tensor(written_[group], at::kLong).to(context_.device), 0);
@@ -234,9 +248,14 @@ absl::Status StageGeneration::PassOn(int64_t group, at::Tensor hidden) {
   return Send(hidden.contiguous(), context_.rank() + 1);
 }
 
-at::Tensor StageGeneration::Forward(int64_t group, at::Tensor hidden) {
-  const model::DecodePositions positions = model::MakeDecodePositions(slots_.Positions(group), rotary_);
-  for (const auto& block : blocks_) hidden = block->Step(group, hidden, positions);
+at::Tensor StageGeneration::Forward(std::span<const int64_t> groups, at::Tensor hidden) {
+  std::vector<int64_t> at;
+  for (const int64_t group : groups) {
+    const std::vector<int64_t> positions = slots_.Positions(group);
+    at.insert(at.end(), positions.begin(), positions.end());
+  }
+  const model::DecodePositions positions = model::MakeDecodePositions(std::move(at), rotary_);
+  for (const auto& block : blocks_) hidden = block->Step(groups, hidden, positions);
   return hidden;
 }
 
@@ -249,18 +268,18 @@ absl::Status StageGeneration::RunAtOnce(const std::function<void(int64_t)>& prog
     }
     if (active.empty()) return absl::OkStatus();
     CALIPRESS_RETURN_IF_ERROR(context_.cancellation.status());
-    std::vector<absl::Status> statuses(active.size());
+    // Even shares; a single one has all threads to itself.
+    const auto count = static_cast<int64_t>(active.size());
+    const int64_t size = (count + at::get_num_threads() - 1) / at::get_num_threads();
+    std::vector<absl::Status> statuses((count + size - 1) / size);
     {
       TimedActivity timed(context_.activities, Activity::kForward);
-      const auto step = [&](int64_t item) {
-        const int64_t group = active[item];
-        at::Tensor hidden = embedding_->Forward(at::tensor(slots_.Tokens(group), at::kLong)).contiguous();
-        auto written = Sample(group, Forward(group, std::move(hidden)));
-        statuses[item] = written.status();
-        if (written.ok()) written_[group] = *std::move(written);
+      const auto step = [&](int64_t share) {
+        const std::span groups =
+            std::span<const int64_t>(active).subspan(share * size, std::min(size, count - share * size));
+        statuses[share] = Sample(groups, Forward(groups, Embed(groups)));
       };
-      // The last group has all threads to itself.
-      active.size() == 1 ? step(0) : tensor::ForEachItem(static_cast<int64_t>(active.size()), step);
+      statuses.size() == 1 ? step(0) : tensor::ForEachItem(static_cast<int64_t>(statuses.size()), step);
     }
     for (const absl::Status& status : statuses) CALIPRESS_RETURN_IF_ERROR(status);
     for (const int64_t group : active) slots_.Advance(group, written_[group]);
@@ -287,7 +306,7 @@ absl::Status StageGeneration::Run(const std::function<void(int64_t)>& progress) 
       CALIPRESS_ASSIGN_OR_RETURN(at::Tensor hidden, TakeHidden(group));
       {
         TimedActivity timed(context_.activities, Activity::kForward);
-        hidden = Forward(group, std::move(hidden));
+        hidden = Forward({&group, 1}, std::move(hidden));
       }
       CALIPRESS_RETURN_IF_ERROR(PassOn(group, std::move(hidden)));
     }

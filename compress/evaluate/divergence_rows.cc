@@ -4,12 +4,8 @@
 #include <cmath>
 #include <cstring>
 
-// Compiled for several instruction sets, chosen at load time.
-#if defined(__x86_64__)
-#define CALIPRESS_CLONES __attribute__((target_clones("avx512f", "avx2", "default")))
-#else
-#define CALIPRESS_CLONES
-#endif
+#include "compress/base/vector_clones.h"
+
 #define CALIPRESS_INLINE inline __attribute__((always_inline))
 
 namespace calipress::evaluate {

@@ -95,7 +95,7 @@ class Head {
  public:
   static absl::StatusOr<Head> Load(const arch::ArchSpec& spec, const WeightSource& source);
   at::Tensor Forward(const at::Tensor& hidden) const;
-  // The logits of a decoding step: [kDecodeRows, hidden] -> [kDecodeRows, vocabulary], rows as BlockDecoder's.
+  // The logits of a decoding step: [rows, hidden] -> [rows, vocabulary], rows as BlockDecoder's.
   at::Tensor Step(const at::Tensor& hidden) const;
 
  private:

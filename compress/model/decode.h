@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include <ATen/core/Tensor.h>
@@ -12,7 +13,7 @@
 namespace calipress::model {
 
 // Where the rows of a step stand in their texts, from 0; -1: the row is idle. Cosines and sines of these positions,
-// [kDecodeRows, head_dim] in fp32.
+// [rows, head_dim] in fp32.
 struct DecodePositions {
   std::vector<int64_t> positions;
   RotaryTable rotary;
@@ -29,24 +30,25 @@ class BlockDecoder {
   // Room for `groups` times kDecodeRows texts of `capacity` tokens. `spec` outlives the decoder.
   BlockDecoder(const arch::ArchSpec& spec, Block block, int64_t groups, int64_t capacity);
 
-  // hidden: [kDecodeRows, hidden] of the rows of one group.
-  at::Tensor Step(int64_t group, const at::Tensor& hidden, const DecodePositions& positions);
+  // hidden: [groups.size() * kDecodeRows, hidden], of one to kMostDecodeGroups groups.
+  at::Tensor Step(std::span<const int64_t> groups, const at::Tensor& hidden, const DecodePositions& positions);
 
   // Bytes of the keys and values of one group.
   static int64_t CacheBytes(const arch::ArchSpec& spec, int64_t capacity);
 
  private:
-  at::Tensor Attend(int64_t group, const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
-                    const std::vector<int64_t>& positions);
+  at::Tensor Attend(std::span<const int64_t> groups, const at::Tensor& query, const at::Tensor& key,
+                    const at::Tensor& value, const std::vector<int64_t>& positions);
   at::Tensor Project(arch::Role role, const at::Tensor& input) const;
-  at::Tensor AttentionOfStep(int64_t group, at::Tensor query, at::Tensor key, const at::Tensor& value,
+  at::Tensor AttentionOfStep(std::span<const int64_t> groups, at::Tensor query, at::Tensor key, const at::Tensor& value,
                              const DecodePositions& positions);
 
   const arch::ArchSpec& spec_;
   const Block block_;
   const int64_t window_;
   const bool kernels_;
-  at::Tensor keys_;    // [groups, rows, kv_heads, head_dim, capacity]
+  // [groups, rows, kv_heads, head_dim, capacity]; for the kernels [.., capacity / kKeyBlock, head_dim, kKeyBlock].
+  at::Tensor keys_;
   at::Tensor values_;  // [groups, rows, kv_heads, capacity, width]
 };
 

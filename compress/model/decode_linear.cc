@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cstring>
-#include <type_traits>
 
 #include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
@@ -14,8 +13,6 @@
 namespace calipress::model {
 namespace {
 
-// Inputs of a strip: its 32 rows (16 KiB) stay in the first cache while the outputs of an item pass by.
-constexpr int64_t kStrip = 128;
 constexpr int64_t kItemOutputs = 4 * kTileOutputs;
 constexpr int64_t kPackFeatures = 256;  // features that one item turns around
 
@@ -33,56 +30,55 @@ void Dispatch(at::ScalarType dtype, const Body& body) {
   }
 }
 
-// The next tile's weights: short runs far apart, which no processor foresees. (Inlined by force: gcc takes a function
-// that only prefetches for one without effects, and drops the call.)
+// A tile of a weight [outputs, inputs]: outputs [output, output + rows), inputs [begin, begin + size).
+struct TilePlace {
+  int64_t output, begin, rows, size;
+};
+
+// Short runs far apart, which no processor foresees.
 template <typename T>
-CALIPRESS_INLINE void PrefetchNext(const T* weight, int64_t inputs, int64_t first, int64_t count, int64_t begin,
-                                   int64_t output) {
-  output += kTileOutputs;
-  if (output >= count) {
-    output = 0;
-    begin += kStrip;
-    if (begin >= inputs) return;
-  }
-  const int64_t size = std::min(kStrip, inputs - begin);
-  for (int64_t o = output; o < std::min(output + kTileOutputs, count); ++o) {
-    const T* row = weight + (first + o) * inputs + begin;
-    for (int64_t k = 0; k < size; k += 64 / sizeof(T)) __builtin_prefetch(row + k);
+void SetLines(const T* weight, int64_t inputs, const TilePlace& tile, LinesAhead* ahead) {
+  ahead->count = 0;
+  for (int64_t o = 0; o < tile.rows; ++o) {
+    const T* row = weight + (tile.output + o) * inputs + tile.begin;
+    for (int64_t k = 0; k < tile.size; k += 64 / sizeof(T)) {
+      ahead->lines[ahead->count++] = reinterpret_cast<const char*>(row + k);
+    }
   }
 }
 
-// Outputs [first, first + count), at most kItemOutputs.
+// Outputs [first, first + count), at most kItemOutputs, of all groups of rows. out: [groups][outputs][kDecodeRows].
 template <typename T>
-void MultiplyItem(const DecodePack& input, const T* weight, const at::Tensor& bias, const DecodeTile& tile,
-                  int64_t first, int64_t count, float* out) {
+void MultiplyItem(const DecodePack& input, const T* weight, const at::Tensor& bias, const DecodeTile& kernel,
+                  int64_t first, int64_t count, DecodePack* out) {
   const int64_t inputs = input.features;
-  alignas(64) float sums[kItemOutputs * kDecodeRows];
-  alignas(64) float wide[kTileOutputs * kStrip];
-  std::memset(sums, 0, sizeof sums);
-  for (int64_t begin = 0; begin < inputs; begin += kStrip) {
-    const int64_t size = std::min(kStrip, inputs - begin);
-    for (int64_t output = 0; output < count; output += kTileOutputs) {
-      const float* factors[kTileOutputs];
-      for (int64_t o = 0; o < kTileOutputs; ++o) {
-        // The last tile may have fewer outputs: the last one again, whose sums nobody reads.
-        const T* row = weight + (first + std::min(output + o, count - 1)) * inputs + begin;
-        if constexpr (std::is_same_v<T, float>) {
-          factors[o] = row;
-        } else {
-          WidenRow(row, size, wide + o * kStrip);
-          factors[o] = wide + o * kStrip;
-        }
-      }
-      PrefetchNext(weight, inputs, first, count, begin, output);
-      tile.add(input.data.get() + begin * kDecodeRows, factors, size, sums + output * kDecodeRows);
+  const int64_t tiles = (count + kTileOutputs - 1) / kTileOutputs;
+  const int64_t all = tiles * ((inputs + kTileInputs - 1) / kTileInputs);
+  const auto place = [&](int64_t index) {
+    const int64_t output = index % tiles * kTileOutputs, begin = index / tiles * kTileInputs;
+    return TilePlace{first + output, begin, std::min(kTileOutputs, count - output),
+                     std::min(kTileInputs, inputs - begin)};
+  };
+  constexpr int64_t kGroupSums = kItemOutputs * kDecodeRows;
+  alignas(64) float sums[kMostDecodeGroups * kGroupSums];
+  // A last tile with fewer outputs leaves the others' weights as they are; nobody reads their sums.
+  alignas(64) float wide[kTileOutputs * kTileInputs] = {};
+  std::memset(sums, 0, input.groups * kGroupSums * sizeof(float));
+  for (int64_t index = 0; index < all; ++index) {
+    const TilePlace tile = place(index);
+    WidenTile(weight + tile.output * inputs + tile.begin, inputs, tile.rows, tile.size, wide);
+    LinesAhead ahead;
+    if (index + 1 < all) SetLines(weight, inputs, place(index + 1), &ahead);
+    for (int64_t group = 0; group < input.groups; ++group) {
+      kernel.add(input.group(group) + tile.begin * kDecodeRows, wide, tile.size,
+                 sums + group * kGroupSums + (tile.output - first) * kDecodeRows, ahead);
+      ahead.count = 0;
     }
   }
-  for (int64_t output = 0; output < count; ++output) {
-    float* row = sums + output * kDecodeRows;
-    const float shift = bias.defined() ? Widen(static_cast<const T*>(bias.const_data_ptr())[first + output]) : 0.0f;
-    FinishSums<T>(row, shift, kDecodeRows);
+  const T* shifts = bias.defined() ? static_cast<const T*>(bias.const_data_ptr()) + first : nullptr;
+  for (int64_t group = 0; group < input.groups; ++group) {
+    FinishSums(sums + group * kGroupSums, shifts, count, out->group(group) + first * kDecodeRows);
   }
-  std::memcpy(out + first * kDecodeRows, sums, count * kDecodeRows * sizeof(float));
 }
 
 }  // namespace
@@ -91,18 +87,28 @@ bool CanDecode(at::ScalarType dtype, at::Device device) {
   return device.is_cpu() && (dtype == at::kFloat || dtype == at::kBFloat16 || dtype == at::kHalf);
 }
 
+DecodePack::DecodePack(int64_t groups_, int64_t features_)
+    : groups(groups_), features(features_), data(tensor::MakeAlignedBuffer<float>(groups_ * features_ * kDecodeRows)) {
+  TORCH_CHECK(groups >= 1 && groups <= kMostDecodeGroups, "a step takes 1 or ", kMostDecodeGroups, " groups of rows");
+}
+
 DecodePack PackRows(const at::Tensor& rows) {
-  TORCH_CHECK(rows.dim() == 2 && rows.size(0) == kDecodeRows && rows.is_contiguous(), "a step has 32 contiguous rows");
+  TORCH_CHECK(rows.dim() == 2 && rows.size(0) % kDecodeRows == 0 && rows.is_contiguous(),
+              "a step has groups of 32 contiguous rows");
   const int64_t features = rows.size(1);
-  DecodePack pack{features, tensor::MakeAlignedBuffer<float>(features * kDecodeRows)};
+  DecodePack pack(rows.size(0) / kDecodeRows, features);
   Dispatch(rows.scalar_type(), [&](auto type) {
     using T = decltype(type);
     const T* from = static_cast<const T*>(rows.const_data_ptr());
-    at::parallel_for(0, (features + kPackFeatures - 1) / kPackFeatures, 4, [&](int64_t begin, int64_t end) {
+    const int64_t chunks = (features + kPackFeatures - 1) / kPackFeatures;
+    at::parallel_for(0, chunks, 4, [&](int64_t begin, int64_t end) {
       const int64_t last = std::min(features, end * kPackFeatures);
-      for (int64_t f = begin * kPackFeatures; f < last; ++f) {
-        float* to = pack.data.get() + f * kDecodeRows;
-        for (int64_t r = 0; r < kDecodeRows; ++r) to[r] = Widen(from[r * features + f]);
+      for (int64_t group = 0; group < pack.groups; ++group) {
+        const T* first_row = from + group * kDecodeRows * features;
+        for (int64_t f = begin * kPackFeatures; f < last; ++f) {
+          float* to = pack.group(group) + f * kDecodeRows;
+          for (int64_t r = 0; r < kDecodeRows; ++r) to[r] = Widen(first_row[r * features + f]);
+        }
       }
     });
   });
@@ -111,20 +117,16 @@ DecodePack PackRows(const at::Tensor& rows) {
 
 at::Tensor UnpackRows(const DecodePack& pack, at::ScalarType dtype) {
   const int64_t features = pack.features;
-  at::Tensor rows = at::empty({kDecodeRows, features}, dtype);
+  at::Tensor rows = at::empty({pack.groups * kDecodeRows, features}, dtype);
   Dispatch(dtype, [&](auto type) {
     using T = decltype(type);
     T* to = static_cast<T*>(rows.mutable_data_ptr());
-    at::parallel_for(0, (features + kPackFeatures - 1) / kPackFeatures, 4, [&](int64_t begin, int64_t end) {
-      constexpr int64_t kRun = 16;  // features whose rows are in the first cache together
-      const int64_t last = std::min(features, end * kPackFeatures);
-      for (int64_t run = begin * kPackFeatures; run < last; run += kRun) {
-        const int64_t count = std::min(kRun, last - run);
-        for (int64_t r = 0; r < kDecodeRows; ++r) {
-          for (int64_t i = 0; i < count; ++i) {
-            Narrow(pack.data[(run + i) * kDecodeRows + r], to + r * features + run + i);
-          }
-        }
+    const int64_t chunks = (features + kPackFeatures - 1) / kPackFeatures;
+    at::parallel_for(0, chunks, 4, [&](int64_t begin, int64_t end) {
+      const int64_t first = begin * kPackFeatures, last = std::min(features, end * kPackFeatures);
+      for (int64_t group = 0; group < pack.groups; ++group) {
+        TurnRows(pack.group(group) + first * kDecodeRows, last - first, features,
+                 to + group * kDecodeRows * features + first);
       }
     });
   });
@@ -135,13 +137,13 @@ DecodePack MultiplyRows(const DecodePack& input, const at::Tensor& weight, const
                         const DecodeTile& tile) {
   TORCH_CHECK(weight.size(1) == input.features && weight.is_contiguous(), "the weight does not fit the rows");
   const int64_t outputs = weight.size(0);
-  DecodePack out{outputs, tensor::MakeAlignedBuffer<float>(outputs * kDecodeRows)};
+  DecodePack out(input.groups, outputs);
   Dispatch(weight.scalar_type(), [&](auto type) {
     using T = decltype(type);
     const T* data = static_cast<const T*>(weight.const_data_ptr());
     tensor::ForEachItem((outputs + kItemOutputs - 1) / kItemOutputs, [&](int64_t item) {
       const int64_t first = item * kItemOutputs;
-      MultiplyItem<T>(input, data, bias, tile, first, std::min(kItemOutputs, outputs - first), out.data.get());
+      MultiplyItem<T>(input, data, bias, tile, first, std::min(kItemOutputs, outputs - first), &out);
     });
   });
   return out;

@@ -74,7 +74,7 @@ class Decoding : public ::testing::Test {
         hidden[first + row] = texts[row][position];
         positions[first + row] = position;
       }
-      const at::Tensor stepped = decoder.Step(group, hidden, MakeDecodePositions(positions, table));
+      const at::Tensor stepped = decoder.Step({&group, 1}, hidden, MakeDecodePositions(positions, table));
       out.select(1, position).copy_(stepped.narrow(0, first, texts.size(0)));
     }
     return out;
@@ -85,15 +85,16 @@ class DecodeTest : public Decoding, public ::testing::WithParamInterface<at::Sca
 
 TEST_P(DecodeTest, AgreesWithTheForward) {
   at::manual_seed(2);
+  constexpr int64_t kLength = 150;  // two blocks of keys and a part
   for (const std::string family : {"llama", "mistral", "qwen2", "qwen3"}) {
     const arch::ArchSpec spec = Spec(family);
     const MemoryWeights weights(spec, GetParam());
     for (const int64_t index : {0, 1}) {
-      const at::Tensor texts = at::randn({3, 21, spec.hidden}).to(GetParam());
-      BlockDecoder decoder(spec, Load(spec, weights, index), 1, 21);
+      const at::Tensor texts = at::randn({3, kLength, spec.hidden}).to(GetParam());
+      BlockDecoder decoder(spec, Load(spec, weights, index), 1, kLength);
       const at::Tensor found = Decode(decoder, spec, texts, 4).to(at::kFloat);
       const at::Tensor expected =
-          Load(spec, weights, index).Forward(texts, MakeRotaryTable(spec, 21, at::kCPU)).to(at::kFloat);
+          Load(spec, weights, index).Forward(texts, MakeRotaryTable(spec, kLength, at::kCPU)).to(at::kFloat);
       const double tolerance = GetParam() == at::kFloat ? 1e-5 : GetParam() == at::kHalf ? 4e-3 : 3e-2;
       EXPECT_LT((found - expected).norm().item<double>() / expected.norm().item<double>(), tolerance)
           << family << " block " << index;
@@ -118,6 +119,29 @@ TEST_P(DecodeTest, ARowDependsOnItselfAlone) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Dtypes, DecodeTest, ::testing::Values(at::kFloat, at::kBFloat16, at::kHalf));
+
+TEST_P(DecodeTest, GroupsStepTogetherAsEachAlone) {
+  at::manual_seed(5);
+  const arch::ArchSpec spec = Spec("qwen3");
+  const MemoryWeights weights(spec, GetParam());
+  constexpr int64_t kLength = 70;  // more than a block of keys
+  const RotaryTable table = MakeRotaryTable(spec, kLength, at::kCPU);
+  BlockDecoder pair(spec, Load(spec, weights, 1), 3, kLength), single(spec, Load(spec, weights, 1), 3, kLength);
+  const std::vector<int64_t> groups = {2, 0};
+  for (int64_t position = 0; position < kLength; ++position) {
+    const at::Tensor hidden = at::randn({2 * kDecodeRows, spec.hidden}).to(GetParam());
+    std::vector<int64_t> positions(2 * kDecodeRows, position);
+    positions[kDecodeRows + 3] = -1;
+    const at::Tensor found = pair.Step(groups, hidden, MakeDecodePositions(positions, table));
+    for (int64_t i = 0; i < 2; ++i) {
+      const auto begin = positions.begin() + i * kDecodeRows;
+      const at::Tensor alone =
+          single.Step({&groups[i], 1}, hidden.narrow(0, i * kDecodeRows, kDecodeRows),
+                      MakeDecodePositions(std::vector<int64_t>(begin, begin + kDecodeRows), table));
+      ASSERT_TRUE(SameBits(found.narrow(0, i * kDecodeRows, kDecodeRows), alone)) << "token " << position;
+    }
+  }
+}
 
 // What other devices run.
 TEST_F(Decoding, OperationsAgreeWithKernels) {
