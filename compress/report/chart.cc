@@ -59,7 +59,7 @@ Axis LogAxis(double least, double most) {
 
 std::string TickLabel(double value) {
   if (!std::isfinite(value)) return kNone;
-  return absl::StrFormat("%.4g", std::abs(value) < 1e-12 ? 0.0 : value);
+  return absl::StrFormat("%.6g", std::abs(value) < 1e-12 ? 0.0 : value);
 }
 
 std::string At(double coordinate) { return absl::StrFormat("%.1f", coordinate); }

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <span>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -47,43 +48,65 @@ std::string StatisticsTable(const v1::StudyReport& study) {
   return table.Render();
 }
 
-// A row for each method and source: box from the first to the third quartile, whiskers to the ends, every draw a point.
-std::string BoxPlot(const v1::StudyReport& study, const std::string& metric) {
-  const std::vector<StudyGroup> groups = StudyGroups(study, metric);
-  if (groups.empty()) return "";
+// One row of a plot: box from the first to the third quartile, whiskers to the ends, every draw a point.
+std::string Box(const Plot& plot, const Axis& axis, const std::vector<double>& values, double y) {
+  constexpr double kHalf = 8;
+  const auto x_of = [&](double value) { return plot.left + axis.Place(value) * plot.width; };
+  const double first = x_of(Quantile(values, 0.25)), third = x_of(Quantile(values, 0.75));
+  const double median = x_of(Quantile(values, 0.5));
+  const double low = x_of(values.front()), high = x_of(values.back());
+  std::string svg =
+      absl::StrCat(Line(low, y, first, y, "whisker"), Line(third, y, high, y, "whisker"),
+                   Line(low, y - 4, low, y + 4, "whisker"), Line(high, y - 4, high, y + 4, "whisker"),
+                   "<rect class=\"box\" x=\"", At(first), "\" y=\"", At(y - kHalf), "\" width=\"", At(third - first),
+                   "\" height=\"", At(2 * kHalf), "\"/>", Line(median, y - kHalf, median, y + kHalf, "median"));
+  for (const double value : values) {
+    absl::StrAppend(&svg, "<circle class=\"draw\" cx=\"", At(x_of(value)), "\" cy=\"", At(y), "\" r=\"2.6\"><title>",
+                    Fixed(value, 5), "</title></circle>");
+  }
+  return svg;
+}
+
+// The sources of one method side by side, on a scale of their own: spreads of good methods are small beside what lies
+// between a good one and a bad one.
+std::string MethodPlot(std::span<const StudyGroup> groups, double top, double* bottom) {
   double least = groups[0].values.front(), most = groups[0].values.back();
   for (const StudyGroup& group : groups) {
     least = std::min(least, group.values.front());
     most = std::max(most, group.values.back());
   }
   const Axis axis = LinearAxis(least, most, /*from_zero=*/false, 6);
-  constexpr double kRow = 34, kHalf = 8;
-  const Plot plot{230, 6, 460, kRow * static_cast<double>(groups.size())};
-  const auto x_of = [&](double value) { return plot.left + axis.Place(value) * plot.width; };
-  std::string svg;
+  constexpr double kTitle = 24, kRow = 30, kTicks = 28;
+  const Plot plot{230, top + kTitle, 460, kRow * static_cast<double>(groups.size())};
+  std::string svg = Label(plot.left, top + 14, Escaped(groups[0].method), "name");
   for (const double tick : axis.ticks) {
-    absl::StrAppend(&svg, Line(x_of(tick), plot.top, x_of(tick), plot.bottom(), "grid"),
-                    Label(x_of(tick), plot.bottom() + 16, TickLabel(tick), "tick mid"));
+    const double x = plot.left + axis.Place(tick) * plot.width;
+    absl::StrAppend(&svg, Line(x, plot.top, x, plot.bottom(), "grid"),
+                    Label(x, plot.bottom() + 16, TickLabel(tick), "tick mid"));
   }
   double y = plot.top + kRow / 2;
   for (const StudyGroup& group : groups) {
-    const double first = x_of(Quantile(group.values, 0.25)), third = x_of(Quantile(group.values, 0.75));
-    const double median = x_of(Quantile(group.values, 0.5));
-    const double low = x_of(group.values.front()), high = x_of(group.values.back());
     absl::StrAppend(&svg, Label(plot.left - 10, y + 4, Escaped(group.label), "name end"),
-                    Line(low, y, first, y, "whisker"), Line(third, y, high, y, "whisker"),
-                    Line(low, y - 4, low, y + 4, "whisker"), Line(high, y - 4, high, y + 4, "whisker"),
-                    "<rect class=\"box\" x=\"", At(first), "\" y=\"", At(y - kHalf), "\" width=\"", At(third - first),
-                    "\" height=\"", At(2 * kHalf), "\"/>", Line(median, y - kHalf, median, y + kHalf, "median"));
-    for (const double value : group.values) {
-      absl::StrAppend(&svg, "<circle class=\"draw\" cx=\"", At(x_of(value)), "\" cy=\"", At(y), "\" r=\"2.6\"><title>",
-                      Fixed(value, 5), "</title></circle>");
-    }
+                    Box(plot, axis, group.values, y));
     y += kRow;
   }
+  *bottom = plot.bottom() + kTicks;
+  return svg;
+}
+
+std::string BoxPlot(const v1::StudyReport& study, const std::string& metric) {
+  const std::vector<StudyGroup> groups = StudyGroups(study, metric);
+  if (groups.empty()) return "";
+  std::string svg;
+  double bottom = 0;
+  for (size_t begin = 0; begin < groups.size();) {
+    size_t end = begin + 1;
+    while (end < groups.size() && groups[end].method == groups[begin].method) ++end;
+    absl::StrAppend(&svg, MethodPlot(std::span(groups).subspan(begin, end - begin), bottom, &bottom));
+    begin = end;
+  }
   return absl::StrCat("<h3>", Escaped(metric), "</h3>\n<figure class=\"wide\">",
-                      Svg(714, plot.bottom() + 24, absl::StrCat(Escaped(metric), " by method and source"), svg),
-                      "</figure>\n");
+                      Svg(714, bottom, absl::StrCat(Escaped(metric), " by method and source"), svg), "</figure>\n");
 }
 
 std::string BoxPlots(const v1::StudyReport& study) {
@@ -92,7 +115,7 @@ std::string BoxPlots(const v1::StudyReport& study) {
   if (plots.empty()) return "";
   return absl::StrCat(plots,
                       "<p class=\"note\">Box: first to third quartile and median; whiskers: least and most; points: "
-                      "the draws.</p>\n");
+                      "the draws. Each method has its own scale.</p>\n");
 }
 
 // What the runs measured the original model at: the same in all of them.

@@ -39,8 +39,7 @@ std::vector<StudyGroup> StudyGroups(const v1::StudyReport& study, const std::str
   std::vector<StudyGroup> groups;
   for (const v1::StudyStatistic& statistic : study.statistics()) {
     if (statistic.metric() != metric) continue;
-    StudyGroup group;
-    group.label = absl::StrCat(statistic.method(), ", ", statistic.source());
+    StudyGroup group{statistic.method(), statistic.source(), {}};
     if (statistic.has_domain_weight()) absl::StrAppendFormat(&group.label, ", weight %g", statistic.domain_weight());
     for (const v1::RunReport& run : study.runs()) {
       const bool same = run.method() == statistic.method() && run.source() == statistic.source() &&
@@ -51,7 +50,10 @@ std::vector<StudyGroup> StudyGroups(const v1::StudyReport& study, const std::str
       if (value && std::isfinite(*value)) group.values.push_back(*value);
     }
     std::sort(group.values.begin(), group.values.end());
-    if (!group.values.empty()) groups.push_back(std::move(group));
+    if (group.values.empty()) continue;
+    const auto last = std::find_if(groups.rbegin(), groups.rend(),
+                                   [&](const StudyGroup& other) { return other.method == group.method; });
+    groups.insert(last == groups.rend() ? groups.end() : last.base(), std::move(group));
   }
   return groups;
 }

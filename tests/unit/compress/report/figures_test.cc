@@ -114,6 +114,25 @@ TEST(StudyValues, ARunForEachCalibrationSet) {
   EXPECT_THAT(RunsOfSets(study), ElementsAre(&study.runs(1), &study.runs(3), &study.runs(4)));
 }
 
+TEST(StudyValues, GroupsOfAMethodStandTogether) {
+  v1::StudyReport study;
+  for (const auto& [source, method] : {std::pair{"a", "x"}, {"a", "y"}, {"b", "y"}, {"b", "z"}, {"b", "x"}}) {
+    auto* statistic = study.add_statistics();
+    auto* run = study.add_runs();
+    statistic->set_metric("perplexity t");
+    statistic->set_method(method);
+    statistic->set_source(source);
+    run->set_method(method);
+    run->set_source(source);
+    auto* text = run->add_evaluations();
+    text->set_name("t");
+    text->set_perplexity(2);
+  }
+  std::vector<std::string> found;
+  for (const StudyGroup& group : StudyGroups(study, "perplexity t")) found.push_back(group.method + group.label);
+  EXPECT_THAT(found, ElementsAre("xa", "xb", "ya", "yb", "zb"));
+}
+
 TEST(StudyValues, DrawsOfAMetricAndQuartiles) {
   v1::StudyReport study;
   auto* statistic = study.add_statistics();
@@ -137,7 +156,8 @@ TEST(StudyValues, DrawsOfAMetricAndQuartiles) {
   for (const char* metric : {"KL a", "perplexity b", "perplexity b"}) study.add_statistics()->set_metric(metric);
   EXPECT_THAT(PlottedMetrics(study), ElementsAre("accuracy a b", "perplexity b"));
   ASSERT_EQ(groups.size(), 1u);
-  EXPECT_EQ(groups[0].label, "m, s, weight 0.5");
+  EXPECT_EQ(groups[0].method, "m");
+  EXPECT_EQ(groups[0].label, "s, weight 0.5");
   EXPECT_THAT(groups[0].values, ElementsAre(0.2, 0.3, 0.4));
   EXPECT_DOUBLE_EQ(Quantile({1, 2, 4}, 0.5), 2);
   EXPECT_DOUBLE_EQ(Quantile({1, 2, 4}, 0.75), 3);

@@ -202,8 +202,8 @@ TEST(ReportPage, AStudyHasTablesAndBoxes) {
   const std::string page = ReportPage(job, report);
   ExpectStandsAlone(page);
   for (const char* word :
-       {"a study of calibration data", "gptq/novels/2", "the same bytes", "gptq, novels", "wanda, novels", "14.2500",
-        "0.1250", "80.0 %", "too little text", "abcdef012345<", "class=\"box\""}) {
+       {"a study of calibration data", "gptq/novels/2", "the same bytes", ">gptq</text>", ">wanda</text>",
+        ">novels</text>", "14.2500", "0.1250", "80.0 %", "too little text", "abcdef012345<", "class=\"box\""}) {
     EXPECT_THAT(page, HasSubstr(word));
   }
   size_t draws = 0;
