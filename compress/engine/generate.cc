@@ -68,13 +68,13 @@ absl::StatusOr<int64_t> GroupsThatFit(StageContext& context, int64_t tokens) {
 
 // Groups under way together, of `all`. Stages: one more than there are, so that a transfer is under way while every
 // stage computes, or as many as come out even. All in one place: as many as a step takes for each thread, one for each
-// thread, or one that all threads work on.
+// thread, or where there are fewer, one step that all threads work on.
 int64_t GroupsAtOnce(const StageContext& context, int64_t all, int64_t fit) {
   const int64_t room = std::max<int64_t>(1, std::min(all, fit));
   if (context.first() && context.last()) {
     const int64_t threads = at::get_num_threads();
     if (room >= threads * model::kMostDecodeGroups) return threads * model::kMostDecodeGroups;
-    return room >= threads ? threads : 1;
+    return room >= threads ? threads : std::min(room, model::kMostDecodeGroups);
   }
   const int64_t most = std::min<int64_t>(context.world_size() + 1, room);
   const int64_t rounds = (all + most - 1) / most;
@@ -111,8 +111,8 @@ class StageGeneration {
   absl::Status Sample(std::span<const int64_t> groups, const at::Tensor& hidden);
   at::Tensor Embed(std::span<const int64_t> groups);
   at::Tensor Forward(std::span<const int64_t> groups, at::Tensor hidden);
-  // All of the model is here, and groups for each thread: threads that each take some meet once per token, rather than
-  // several times per block.
+  // All of the model is here. Threads that each take groups of their own meet once per token, rather than several times
+  // per block.
   absl::Status RunAtOnce(const std::function<void(int64_t)>& progress);
 
   StageContext& context_;
@@ -268,18 +268,24 @@ absl::Status StageGeneration::RunAtOnce(const std::function<void(int64_t)>& prog
     }
     if (active.empty()) return absl::OkStatus();
     CALIPRESS_RETURN_IF_ERROR(context_.cancellation.status());
-    // Even shares; a single one has all threads to itself.
+    // Even shares, one for each thread; where there are fewer groups all threads work on one share after the other.
     const auto count = static_cast<int64_t>(active.size());
-    const int64_t size = (count + at::get_num_threads() - 1) / at::get_num_threads();
+    const int64_t threads = at::get_num_threads();
+    const bool shared = count < threads;
+    const int64_t size = shared ? std::min(count, model::kMostDecodeGroups) : (count + threads - 1) / threads;
     std::vector<absl::Status> statuses((count + size - 1) / size);
+    const auto step = [&](int64_t share) {
+      const auto groups = std::span<const int64_t>(active).subspan(share * size, std::min(size, count - share * size));
+      statuses[share] = Sample(groups, Forward(groups, Embed(groups)));
+    };
     {
       TimedActivity timed(context_.activities, Activity::kForward);
-      const auto step = [&](int64_t share) {
-        const std::span groups =
-            std::span<const int64_t>(active).subspan(share * size, std::min(size, count - share * size));
-        statuses[share] = Sample(groups, Forward(groups, Embed(groups)));
-      };
-      statuses.size() == 1 ? step(0) : tensor::ForEachItem(static_cast<int64_t>(statuses.size()), step);
+      const auto shares = static_cast<int64_t>(statuses.size());
+      if (shared) {
+        for (int64_t share = 0; share < shares; ++share) step(share);
+      } else {
+        tensor::ForEachItem(shares, step);
+      }
     }
     for (const absl::Status& status : statuses) CALIPRESS_RETURN_IF_ERROR(status);
     for (const int64_t group : active) slots_.Advance(group, written_[group]);
