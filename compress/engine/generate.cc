@@ -105,7 +105,7 @@ class StageGeneration {
   // The tokens that the last rank wrote for a group, on their way down the stages.
   absl::Status TakeWritten(int64_t group);
   absl::StatusOr<at::Tensor> TakeHidden(int64_t group);
-  absl::Status PassOn(int64_t group, at::Tensor hidden);
+  absl::Status PassOn(int64_t group, const at::Tensor& hidden);
   absl::StatusOr<at::Tensor> Receive(at::Tensor buffer, int from);
   absl::Status Send(at::Tensor tensor, int to);
   absl::Status Sample(std::span<const int64_t> groups, const at::Tensor& hidden);
@@ -231,7 +231,7 @@ absl::Status StageGeneration::Sample(std::span<const int64_t> groups, const at::
                            "the model's logits are NaN or infinite where it writes calibration text");
 }
 
-absl::Status StageGeneration::PassOn(int64_t group, at::Tensor hidden) {
+absl::Status StageGeneration::PassOn(int64_t group, const at::Tensor& hidden) {
   if (context_.last()) {
     {
       TimedActivity timed(context_.activities, Activity::kForward);
@@ -314,7 +314,7 @@ absl::Status StageGeneration::Run(const std::function<void(int64_t)>& progress) 
         TimedActivity timed(context_.activities, Activity::kForward);
         hidden = Forward({&group, 1}, std::move(hidden));
       }
-      CALIPRESS_RETURN_IF_ERROR(PassOn(group, std::move(hidden)));
+      CALIPRESS_RETURN_IF_ERROR(PassOn(group, hidden));
     }
     progress(slots_.written());
   }

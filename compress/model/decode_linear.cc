@@ -18,16 +18,10 @@ constexpr int64_t kPackFeatures = 256;  // features that one item turns around
 
 template <typename Body>
 void Dispatch(at::ScalarType dtype, const Body& body) {
-  switch (dtype) {
-    case at::kFloat:
-      return body(float());
-    case at::kBFloat16:
-      return body(uint16_t());
-    case at::kHalf:
-      return body(F16Bits());
-    default:
-      TORCH_CHECK(false, "no decoding kernel for this dtype");
-  }
+  if (dtype == at::kFloat) return body(float());
+  if (dtype == at::kBFloat16) return body(uint16_t());
+  TORCH_CHECK(dtype == at::kHalf, "no decoding kernel for this dtype");
+  return body(F16Bits());
 }
 
 // A tile of a weight [outputs, inputs]: outputs [output, output + rows), inputs [begin, begin + size).

@@ -169,7 +169,7 @@ template <typename T>
 struct TurnKernel {
   static CALIPRESS_INLINE void Run(const float* __restrict from, int64_t features, int64_t stride, T* __restrict to) {
     constexpr int64_t kRun = 32;  // features whose narrow rows are in the first cache together
-    T narrow[kRun * kDecodeRows];
+    T narrow[kRun * kDecodeRows] = {};
     for (int64_t begin = 0; begin < features; begin += kRun) {
       const int64_t count = features - begin < kRun ? features - begin : kRun;
       for (int64_t i = 0; i < count * kDecodeRows; ++i) Narrow(from[begin * kDecodeRows + i], narrow + i);
