@@ -38,7 +38,7 @@ void UnpackWhole(const uint32_t* words, int64_t columns, int8_t* codes) {
 
 // Any width: a little-endian bit stream in which codes cross words.
 void PackStream(const int8_t* codes, int64_t columns, int bits, uint32_t* words) {
-  const uint32_t mask = 0xffu >> (8 - bits);
+  const uint32_t mask = (1u << bits) - 1;
   uint64_t pending = 0;
   int filled = 0;
   for (int64_t i = 0; i < columns; ++i) {

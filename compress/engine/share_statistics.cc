@@ -37,6 +37,7 @@ absl::Status ReduceTogether(std::vector<at::Tensor*> vectors, const Reduce& redu
   std::erase_if(vectors, [](const at::Tensor* vector) { return !vector->defined(); });
   if (vectors.empty()) return absl::OkStatus();
   std::vector<at::Tensor> parts;
+  parts.reserve(vectors.size());
   for (const at::Tensor* vector : vectors) parts.push_back(*vector);
   const at::Tensor together = at::cat(parts);
   CALIPRESS_RETURN_IF_ERROR(reduce(together));
@@ -77,6 +78,7 @@ absl::Status ShareStatistics(collective::Group& group, const method::StatisticsN
   statistics.sequences = counts[1].item<int64_t>();
   if (needs.sample_rows == 0) return absl::OkStatus();
   std::vector<at::Tensor> parts;
+  parts.reserve(static_cast<size_t>(group.size()));
   for (int rank = 0; rank < group.size(); ++rank) {
     parts.push_back(at::empty({counts[2 + rank].item<int64_t>(), features}, sample_options));
   }

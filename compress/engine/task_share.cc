@@ -76,7 +76,7 @@ absl::StatusOr<tasks::Examples> ShareExamples(StageContext& context,
     return examples;
   }
   const auto options = at::TensorOptions().dtype(at::kLong).device(context.device);
-  const auto receive = [&](at::Tensor tensor) -> absl::StatusOr<at::Tensor> {
+  const auto receive = [&](const at::Tensor& tensor) -> absl::StatusOr<at::Tensor> {
     CALIPRESS_ASSIGN_OR_RETURN(auto transfer, group.Receive(tensor, 0));
     CALIPRESS_RETURN_IF_ERROR(transfer->Wait());
     return tensor.cpu();

@@ -207,7 +207,7 @@ RowsPruned ApplyMask(const LinearTask& task, const at::Tensor& norms, const at::
   return pruned;
 }
 
-LinearResult ResultOf(const LinearTask& task, RowsPruned pruned, std::string method) {
+LinearResult ResultOf(const LinearTask& task, const RowsPruned& pruned, std::string method) {
   LinearResult result;
   result.weight = pruned.weight.to(task.weight.device());
   result.pruned = pruned.pruned.to(task.weight.device());

@@ -51,6 +51,6 @@ absl::StatusOr<RowsPruned> PruneRows(const LinearTask& task, const at::Tensor& n
 RowsPruned ApplyMask(const LinearTask& task, const at::Tensor& norms, const at::Tensor& mask);
 
 // On the task's device; relative_error is lost / total.
-LinearResult ResultOf(const LinearTask& task, RowsPruned pruned, std::string method);
+LinearResult ResultOf(const LinearTask& task, const RowsPruned& pruned, std::string method);
 
 }  // namespace calipress::method::prune

@@ -24,7 +24,7 @@ class Magnitude : public Method {
       const auto start = std::chrono::steady_clock::now();
       CALIPRESS_RETURN_IF_ERROR(prune::CheckPrunable(task, amount_));
       CALIPRESS_ASSIGN_OR_RETURN(prune::RowsPruned pruned, Prune(task));
-      results.push_back(prune::ResultOf(task, std::move(pruned), "magnitude"));
+      results.push_back(prune::ResultOf(task, pruned, "magnitude"));
       results.back().seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     }
     return results;

@@ -83,7 +83,7 @@ class SparseGpt : public Method {
     std::vector<LinearResult> results;
     for (const LinearTask& task : tasks) {
       CALIPRESS_ASSIGN_OR_RETURN(prune::RowsPruned pruned, prune::PruneRows(task, norms, options_.sweep.amount));
-      LinearResult result = prune::ResultOf(task, std::move(pruned), "sparsegpt (fallback)");
+      LinearResult result = prune::ResultOf(task, pruned, "sparsegpt (fallback)");
       if (options_.sweep.scheme) {
         LinearTask rest = task;
         rest.weight = result.weight;

@@ -69,7 +69,7 @@ class Wanda : public Method {
   absl::StatusOr<LinearResult> Prune(const LinearTask& task, const at::Tensor& norms) const {
     if (!variant_) {
       CALIPRESS_ASSIGN_OR_RETURN(prune::RowsPruned pruned, prune::PruneRows(task, norms, amount_));
-      return prune::ResultOf(task, std::move(pruned), "wanda");
+      return prune::ResultOf(task, pruned, "wanda");
     }
     CALIPRESS_ASSIGN_OR_RETURN(const at::Tensor scores, prune::Scores(task, norms));
     const VariantMask variant = SelectByShare(scores, amount_.sparsity);
