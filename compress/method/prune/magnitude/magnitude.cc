@@ -1,7 +1,6 @@
 #include "compress/method/prune/magnitude/magnitude.h"
 
 #include <chrono>
-#include <utility>
 
 #include "compress/base/status_macros.h"
 #include "compress/method/prune/mask.h"
