@@ -1,7 +1,6 @@
 #include "compress/calibration/exponential_rows.h"
 
-#include <algorithm>
-#include <limits>
+#include <cstdint>
 
 #include "compress/base/exp_float.h"
 #include "compress/base/vector_clones.h"
@@ -9,12 +8,12 @@
 namespace calipress::calibration {
 namespace {
 
-constexpr float kGone = -std::numeric_limits<float>::infinity();
 constexpr int64_t kLanes = 16;
 
 }  // namespace
 
-CALIPRESS_CLONES float LargestScore(const float* scores, int64_t count) {
+CALIPRESS_CLONES float LargestScore(std::span<const float> scores) {
+  const auto count = static_cast<int64_t>(scores.size());
   float lanes[kLanes];
   for (float& lane : lanes) lane = kGone;
   int64_t i = 0;
@@ -26,7 +25,8 @@ CALIPRESS_CLONES float LargestScore(const float* scores, int64_t count) {
   return lanes[0];
 }
 
-CALIPRESS_CLONES double Exponentials(const float* scores, int64_t count, float largest, float factor, float* weights) {
+CALIPRESS_CLONES double Exponentials(std::span<const float> scores, float largest, float factor, float* weights) {
+  const auto count = static_cast<int64_t>(scores.size());
   for (int64_t i = 0; i < count; ++i) {
     const float weight = ExpFloat((scores[i] - largest) * factor);
     weights[i] = scores[i] == kGone ? 0.0f : weight;
@@ -42,9 +42,9 @@ CALIPRESS_CLONES double Exponentials(const float* scores, int64_t count, float l
   return sum;
 }
 
-CALIPRESS_CLONES bool AllNumbers(const float* scores, int64_t count) {
+CALIPRESS_CLONES bool AllNumbers(std::span<const float> scores) {
   uint32_t nan = 0;
-  for (int64_t i = 0; i < count; ++i) nan |= static_cast<uint32_t>(scores[i] != scores[i]);
+  for (const float score : scores) nan |= static_cast<uint32_t>(score != score);
   return nan == 0;
 }
 

@@ -1,16 +1,21 @@
 #pragma once
 
-#include <cstdint>
+#include <limits>
+#include <span>
 
 namespace calipress::calibration {
 
-// Passes over a row of scores; minus infinity stands for a score that is gone. The same bits on every processor.
+// A score that is gone.
+inline constexpr float kGone = -std::numeric_limits<float>::infinity();
 
-float LargestScore(const float* scores, int64_t count);
+// Passes over a row of scores; the same bits on every processor.
 
-// weights[i] = e^((scores[i] - largest) * factor), 0 where a score is gone; their sum.
-double Exponentials(const float* scores, int64_t count, float largest, float factor, float* weights);
+// kGone of an empty row.
+float LargestScore(std::span<const float> scores);
 
-bool AllNumbers(const float* scores, int64_t count);
+// weights[i] = e^((scores[i] - largest) * factor), 0 where a score is gone; their sum. As many weights as scores.
+double Exponentials(std::span<const float> scores, float largest, float factor, float* weights);
+
+bool AllNumbers(std::span<const float> scores);
 
 }  // namespace calipress::calibration

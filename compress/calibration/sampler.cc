@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 
 #include "compress/calibration/exponential_rows.h"
 
@@ -11,15 +10,9 @@ namespace {
 
 constexpr double kLeastTemperature = 1e-6;
 
-constexpr float kGone = -std::numeric_limits<float>::infinity();
-float Largest(std::span<const float> scores) {
-  return LargestScore(scores.data(), static_cast<int64_t>(scores.size()));
-}
-
 double Weigh(std::span<const float> scores, float largest, double temperature, std::vector<float>* weights) {
   weights->resize(scores.size());
-  return Exponentials(scores.data(), static_cast<int64_t>(scores.size()), largest,
-                      static_cast<float>(1.0 / temperature), weights->data());
+  return Exponentials(scores, largest, static_cast<float>(1.0 / temperature), weights->data());
 }
 
 }  // namespace
@@ -71,7 +64,7 @@ void Sampler::KeepTopP(Workspace* workspace) const {
 
 int64_t Sampler::Pick(std::span<const float> logits, std::span<const int64_t> text, int64_t token, double draw,
                       Workspace* workspace) const {
-  if (!AllNumbers(logits.data(), static_cast<int64_t>(logits.size()))) return -1;
+  if (!AllNumbers(logits)) return -1;
   std::vector<float>& scores = workspace->scores;
   if (token == 0 && !first_ids_.empty()) {
     scores.assign(logits.size(), kGone);
@@ -86,7 +79,7 @@ int64_t Sampler::Pick(std::span<const float> logits, std::span<const int64_t> te
       if (scores[id] != kGone) scores[id] = logits[id] < 0.0f ? logits[id] * penalty : logits[id] / penalty;
     }
   }
-  const float largest = Largest(scores);
+  const float largest = LargestScore(scores);
   if (!std::isfinite(largest)) return -1;
   const double temperature = TemperatureOf(request_, token);
   // Where dividing by it would overflow only the likeliest is left.
@@ -124,7 +117,7 @@ int64_t Sampler::Pick(std::span<const float> logits, std::span<const int64_t> te
 }
 
 double NegativeLogLikelihood(std::span<const float> logits, int64_t id, Sampler::Workspace* workspace) {
-  const float largest = Largest(logits);
+  const float largest = LargestScore(logits);
   const double total = Weigh(logits, largest, 1.0, &workspace->weights);
   return std::log(total) - (static_cast<double>(logits[id]) - static_cast<double>(largest));
 }

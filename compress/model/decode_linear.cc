@@ -83,7 +83,7 @@ bool CanDecode(at::ScalarType dtype, at::Device device) {
 
 DecodePack::DecodePack(int64_t groups_, int64_t features_)
     : groups(groups_), features(features_), data(tensor::MakeAlignedBuffer<float>(groups_ * features_ * kDecodeRows)) {
-  TORCH_CHECK(groups >= 1 && groups <= kMostDecodeGroups, "a step takes 1 or ", kMostDecodeGroups, " groups of rows");
+  TORCH_CHECK(groups >= 1 && groups <= kMostDecodeGroups, "a step takes 1 to ", kMostDecodeGroups, " groups of rows");
 }
 
 DecodePack PackRows(const at::Tensor& rows) {

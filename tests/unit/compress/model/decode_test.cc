@@ -118,8 +118,6 @@ TEST_P(DecodeTest, ARowDependsOnItselfAlone) {
   at::set_num_threads(threads);
 }
 
-INSTANTIATE_TEST_SUITE_P(Dtypes, DecodeTest, ::testing::Values(at::kFloat, at::kBFloat16, at::kHalf));
-
 TEST_P(DecodeTest, GroupsStepTogetherAsEachAlone) {
   at::manual_seed(5);
   const arch::ArchSpec spec = Spec("qwen3");
@@ -142,6 +140,8 @@ TEST_P(DecodeTest, GroupsStepTogetherAsEachAlone) {
     }
   }
 }
+
+INSTANTIATE_TEST_SUITE_P(Dtypes, DecodeTest, ::testing::Values(at::kFloat, at::kBFloat16, at::kHalf));
 
 // What other devices run.
 TEST_F(Decoding, OperationsAgreeWithKernels) {
