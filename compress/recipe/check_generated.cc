@@ -15,8 +15,9 @@ class Fields {
   Fields(std::string path, const Refuse& refuse) : path_(std::move(path)), refuse_(refuse) {}
 
   void Temperature(const char* field, bool has, double value) const {
-    if (has && !(value >= 0.0 && value <= kMaxTemperature)) {
-      Tell(field, absl::StrCat("must be 0 (the likeliest token) to ", kMaxTemperature));
+    if (has && !(value > 0.0 && value <= kMaxTemperature)) {
+      Tell(field,
+           absl::StrCat("must be above 0 and at most ", kMaxTemperature, "; for the likeliest token give top_k: 1"));
     }
   }
   void TopP(bool has, double value) const {

@@ -35,6 +35,8 @@ arch::ArchSpec Model(int64_t positions = 256) {
 TEST(Generated, WhatIsOutOfBoundsIsRefusedByItsField) {
   const std::pair<const char*, const char*> cases[] = {
       {"self_generated: {initial_temperature: -0.1}", "self_generated.initial_temperature"},
+      {"self_generated: {initial_temperature: 0}", "self_generated.initial_temperature"},
+      {"self_generated: {final_temperature: 0}", "self_generated.final_temperature"},
       {"self_generated: {final_temperature: 101}", "self_generated.final_temperature"},
       {"self_generated: {schedule_tokens: 0}", "self_generated.schedule_tokens"},
       {"self_generated: {top_k: -1}", "self_generated.top_k"},
@@ -45,6 +47,7 @@ TEST(Generated, WhatIsOutOfBoundsIsRefusedByItsField) {
       {"prefix_generated: {prefixes: {uri: a.txt}, prefix_tokens: 0}", "prefix_generated.prefix_tokens"},
       {"prefix_generated: {prefixes: {uri: a.txt}, max_new_tokens: 0}", "prefix_generated.max_new_tokens"},
       {"prefix_generated: {prefixes: {uri: a.txt}, texts: 1}", "prefix_generated.texts"},
+      {"prefix_generated: {prefixes: {uri: a.txt}, temperature: 0}", "prefix_generated.temperature"},
       {"prefix_generated: {prefixes: {uri: a.txt}, temperature: -1}", "prefix_generated.temperature"},
       {"prefix_generated: {prefixes: {uri: a.txt}, repetition_penalty: 0}", "prefix_generated.repetition_penalty"},
       {"prefix_generated: {prefixes: {uri: a.txt}, drop_share: 1}", "prefix_generated.drop_share"},
